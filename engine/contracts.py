@@ -1,0 +1,305 @@
+"""The Protocols that components and stores fulfil, and the small values that pass between them.
+
+Nodes pass paths and digests, never frames. Heavy types (polars, numpy) appear in annotations only: importing this module
+costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from engine.keys import Json
+from engine.records import GateResult, NodeOutput
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+Progress = Callable[[str, int | None, float | None], None]
+"""`progress(message, rows, fraction_done)`; cheap, may be called often, never raises."""
+
+
+# --- sources -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a source will read, found without reading it: `identity` changes exactly when the bytes would.
+
+    `identity: None` means that it cannot be known beforehand; the ingest is then not cached, and the plan says so.
+    """
+
+    identity: Json
+    summary: str
+
+
+class Source(Protocol):
+    """Where raw rows come from. Paths in parameters are relative to the project root."""
+
+    def pin(self, root: Path) -> Pin:
+        """Identify what would be read, in milliseconds; raises `DataError` (missing, unreadable) or `UnavailableError`."""
+        ...
+
+    def read(self, root: Path, pin: Pin, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+        """Yield raw rows in the source's own order, at least the declared `columns` (name -> column type of the spec).
+
+        Text may be left to the ingest node to cast. Raises `DataError` naming file, row or column.
+        """
+        ...
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows for a trainer: `x` (n, k) float64 with NaN for null, `y` (n,) float64, one name a column."""
+
+    x: np.ndarray
+    y: np.ndarray
+    names: tuple[str, ...]
+    categorical: tuple[str, ...] = ()
+
+
+class Predictor(Protocol):
+    """A loaded model. `predict` maps (n, k) float64 to (n,): a probability for `binary`, a value for `regression`."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Score rows; the same bits for one row as for many."""
+        ...
+
+
+class Trainer(Protocol):
+    """A learner. Training is bit-for-bit reproducible, for any number of threads."""
+
+    def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:
+        """Fit and return the model's files (native text formats, never a pickle); raises `DataError` for unusable data."""
+        ...
+
+    def load(self, files: Mapping[str, bytes]) -> Predictor:
+        """Load what `train` returned; the digests have been verified before."""
+        ...
+
+    def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        """Importance by column name, in the model's own terms (gain, absolute standardised weight)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What a training gets besides its rows. `threads` never changes the result."""
+
+    task: str
+    seed: int
+    threads: int
+    progress: Progress
+
+
+class Splitter(Protocol):
+    """Assigns rows to training, validation and test."""
+
+    def split(self, rows: pl.DataFrame, seed: int) -> pl.Series:
+        """Map rows (`row_id`, `event_time`, `label_known_at`, request fields) to `train`, `validation`, `test` or `unused`."""
+        ...
+
+
+# --- gates -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Predictions of one model on the test rows: all (n,), the same rows in the same order for every model."""
+
+    y: np.ndarray
+    prediction: np.ndarray
+    cluster: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What gates decide on. `champion` is absent when no model holds the alias; `refusals` say why it could not be scored."""
+
+    task: str
+    challenger: Scores
+    baseline: Scores | None
+    champion: Scores | None
+    champion_name: str | None
+    slices: Mapping[str, Mapping[str, np.ndarray]]
+    validation: Mapping[str, Mapping[str, Json]]
+    metrics: Mapping[str, Json]
+    seed: int
+    refusals: tuple[str, ...] = ()
+
+
+class Gate(Protocol):
+    """One blocking verdict. Missing data is inconclusive; zero matching rows fail; never a silent pass."""
+
+    def decide(self, name: str, evidence: Evidence) -> GateResult:
+        """Judge; raises nothing for bad numbers, which are a verdict."""
+        ...
+
+
+# --- nodes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """An input of a node: a verified directory of files, its content digest, and notes such as a commit id."""
+
+    path: Path
+    digest: str
+    notes: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node's body may look: everything that is not part of its key."""
+
+    root: Path
+    snapshots: str
+    artefacts: str
+    plugins: tuple[str, ...]
+    threads: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One call of a node's body: read `inputs`, write files into `out` (an empty directory), report progress."""
+
+    node: str
+    settings: Mapping[str, Json]
+    inputs: Mapping[str, Artefact]
+    out: Path
+    place: Place
+    progress: Progress
+
+
+Body = Callable[[Work], Mapping[str, Json]]
+"""A node's body: writes its files under `work.out` and returns its notes. Deterministic in `settings` and `inputs`."""
+
+
+# --- stores ------------------------------------------------------------------------------------------------------
+
+
+class ArtefactStore(Protocol):
+    """Content-addressed directories, and the actions that made them. Safe for several processes at once."""
+
+    def stage(self) -> Path:
+        """Give a fresh empty directory on the store's file system to write into."""
+        ...
+
+    def commit(self, staged: Path) -> str:
+        """Fsync, digest and move a staged directory into place (atomic, idempotent); returns the content digest."""
+        ...
+
+    def open(self, digest: str) -> Path:
+        """Give a verified directory; raises `IntegrityError` (after setting the corrupt copy aside) or `NotFoundError`."""
+        ...
+
+    def exists(self, digest: str) -> bool:
+        """Say in under a millisecond whether the artefact is there with every file at its recorded size."""
+        ...
+
+    def record_action(self, key: str, output: NodeOutput) -> None:
+        """Remember atomically and durably that this action gave this output."""
+        ...
+
+    def find_action(self, key: str) -> NodeOutput | None:
+        """Look an action up; `None` when unknown or when its artefact is gone or damaged in size."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """One object at a ref."""
+
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An immutable version of a repository; `at` is RFC 3339, `metadata` maps text to text."""
+
+    id: str
+    parents: tuple[str, ...]
+    message: str
+    metadata: Mapping[str, str]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs between two refs."""
+
+    path: str
+    kind: str  # added | removed | changed
+
+
+class SnapshotStore(Protocol):
+    """Versioned data, lakeFS-shaped. A ref is a branch, a tag, a commit id, or one of those with `~n`."""
+
+    def ensure_repository(self, repository: str) -> None:
+        """Create a repository with an empty commit on `main`, unless it exists."""
+        ...
+
+    def resolve(self, repository: str, ref: str) -> str:
+        """Give the commit id; raises `NotFoundError`."""
+        ...
+
+    def create_branch(self, repository: str, branch: str, start: str) -> None:
+        """Create a branch at a ref; raises `ConflictError` when it exists."""
+        ...
+
+    def branches(self, repository: str) -> Sequence[str]:
+        """List branches."""
+        ...
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; raises `NotFoundError`."""
+        ...
+
+    def put(self, repository: str, branch: str, path: str, content: Path) -> ObjectStat:
+        """Stage a file's bytes at a path of a branch."""
+        ...
+
+    def remove(self, repository: str, branch: str, path: str) -> None:
+        """Stage a removal."""
+        ...
+
+    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Commit what is staged on a branch; raises `ConflictError` when the branch moved, `StoreError` when nothing is staged."""
+        ...
+
+    def merge(self, repository: str, source: str, into: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Merge a ref into a branch; raises `ConflictError` naming the paths."""
+        ...
+
+    def revert(self, repository: str, branch: str, ref: str) -> Commit:
+        """Undo one commit on a branch by a new commit."""
+        ...
+
+    def tag(self, repository: str, name: str, ref: str) -> None:
+        """Name a commit for good; raises `ConflictError` when the name is taken."""
+        ...
+
+    def log(self, repository: str, ref: str, limit: int) -> Sequence[Commit]:
+        """List commits from a ref back, newest first."""
+        ...
+
+    def list(self, repository: str, ref: str, prefix: str = "") -> Sequence[ObjectStat]:
+        """List objects at a ref under a prefix, sorted by path."""
+        ...
+
+    def diff(self, repository: str, left: str, right: str) -> Sequence[Change]:
+        """List the paths that differ from `left` to `right`, sorted."""
+        ...
+
+    def fetch(self, repository: str, ref: str, path: str) -> Path:
+        """Give a local, verified file with an object's bytes; raises `NotFoundError` or `IntegrityError`."""
+        ...

@@ -1,0 +1,219 @@
+"""What the engine writes down: run records, node results, evidence, the answer of `engine run --json`.
+
+These schemas are upstream of everything and only grow: a field is added with a default, never renamed or removed; a
+breaking change gets a new `schema_version` and a reader for the old one. JSON Schemas are published under `schemas/`.
+Times are RFC 3339 in UTC, durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+NodeState: TypeAlias = Literal["pending", "running", "ran", "cached", "failed", "skipped", "cancelled"]
+RunStatus: TypeAlias = Literal["running", "succeeded", "failed", "interrupted"]
+Verdict: TypeAlias = Literal["promote", "reject", "inconclusive"]
+GateStatus: TypeAlias = Literal["pass", "fail", "inconclusive"]
+Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal")]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Base of all records. Unknown fields are ignored on reading, so an older engine reads a newer file."""
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """A point value with its bootstrap interval at `level`; `n` rows. `value: null` when it is not defined."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    n: int = 0
+    higher_is_better: bool = True
+
+
+class NodeOutput(Record, frozen=True, kw_only=True):
+    """What a node left: the digest of its content, and notes that are not part of that identity (commit ids, rows)."""
+
+    digest: Digest
+    notes: dict[str, Any] = {}
+
+
+class NodeResult(Record, frozen=True, kw_only=True):
+    """How one node ended. `reason` says why it ran or was not cached; `error` is what a person reads."""
+
+    name: str
+    kind: str
+    state: NodeState
+    key: Digest | None = None
+    output: NodeOutput | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    started_at: str | None = None
+    peak_bytes: int | None = None
+    attempts: int = 0
+    worker: str | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+class GateResult(Record, frozen=True, kw_only=True):
+    """One gate's verdict with its evidence; `observed` and `required` are for people, `evidence` for machines."""
+
+    name: str
+    kind: str
+    status: GateStatus
+    severity: Literal["block", "warn"] = "block"
+    observed: str = ""
+    required: str = ""
+    reason: str = ""
+    evidence: dict[str, Any] = {}
+
+
+class SnapshotPin(Record, frozen=True, kw_only=True):
+    """The data one source gave this run: where it lies and what it is."""
+
+    source: str
+    repository: str
+    commit: str
+    digest: Digest
+    rows: int | None = None
+
+
+class ConfigValue(Record, frozen=True, kw_only=True):
+    """One leaf of the composed config, with where it came from: `file:line:col`, or the override."""
+
+    path: str
+    value: Any
+    origin: str
+
+
+class GitState(Record, frozen=True, kw_only=True):
+    """The project's own version; all null outside a git work tree."""
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+
+
+class Environment(Record, frozen=True, kw_only=True):
+    """What computed: interpreter, platform, and every installed distribution with its version."""
+
+    python: str
+    platform: str
+    engine: str
+    packages: dict[str, str]
+    cpu_count: int
+    digest: Digest
+
+
+class NodeCounts(Record, frozen=True, kw_only=True):
+    """How many nodes ended how."""
+
+    ran: int = 0
+    cached: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """`runs/<id>/run.json`: one execution of a plan, complete enough to be repeated and compared."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    pipeline: str
+    status: RunStatus
+    verdict: Verdict | None = None
+    started_at: str
+    finished_at: str | None = None
+    seconds: float = 0.0
+    command: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    config_digest: Digest
+    plan_digest: Digest
+    seeds: dict[str, int] = {}
+    snapshots: tuple[SnapshotPin, ...] = ()
+    nodes: tuple[NodeResult, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    baseline_metrics: tuple[Metric, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    model: str | None = None
+    model_digest: Digest | None = None
+    promoted: bool = False
+    git: GitState = GitState()
+    environment: Environment | None = None
+    peak_bytes: int | None = None
+    error: str | None = None
+    exit_code: int = 0
+    report: str | None = None
+    sample: str | None = None
+
+
+class RunAnswer(Record, frozen=True, kw_only=True):
+    """The one object that `engine run --json` prints. `metrics` maps a name to its test-period point value."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    pipeline: str
+    status: RunStatus
+    verdict: Verdict | None
+    model: str | None
+    promoted: bool
+    metrics: dict[str, float | None]
+    intervals: dict[str, tuple[float | None, float | None]] = {}
+    nodes: NodeCounts
+    seconds: float
+    report: str | None
+    run_dir: str
+    exit_code: int
+    error: str | None = None
+
+
+class Event(Record, frozen=True, kw_only=True):
+    """One line of `events.jsonl` and of `--ndjson`: a node changed state, progressed, or logged."""
+
+    at: str
+    run_id: str
+    event: Literal["run", "node", "progress", "log"]
+    node: str | None = None
+    state: str | None = None
+    message: str = ""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    rows: int | None = None
+    done: float | None = None
+    seconds: float | None = None
+
+
+class ModelVersion(Record, frozen=True, kw_only=True):
+    """A registered model package. `name` and `version` identify it to people, `digest` to machines."""
+
+    name: str
+    version: int
+    digest: Digest
+    run_id: str
+    pipeline: str
+    created_at: str
+    metrics: dict[str, float | None] = {}
+    verdict: Verdict | None = None
+
+
+class LedgerEntry(Record, frozen=True, kw_only=True):
+    """One row of the append-only history of an alias; `digest` chains over the row before it."""
+
+    sequence: int
+    at: str
+    model: str
+    alias: str
+    action: Literal["register", "promote", "rollback", "reject"]
+    from_version: int | None
+    to_version: int | None
+    actor: str
+    reason: str
+    run_id: str | None
+    evidence: dict[str, Any]
+    previous: Digest
+    digest: Digest

@@ -1,0 +1,56 @@
+"""Frozen typed specs: the single source of what YAML may say. The JSON Schemas are generated from them."""
+
+from engine.spec.base import Spec, identity
+from engine.spec.features import (
+    FEATURE_KINDS,
+    EncodedFeature,
+    ExpressionFeature,
+    FeatureSpec,
+    LabelSpec,
+    LookupFeature,
+    SpineSpec,
+    WindowFeature,
+)
+from engine.spec.pipeline import DaskSpec, ExecuteSpec, PipelineSpec, SettingsSpec, StoresSpec
+from engine.spec.sources import Available, Expectation, SourceSpec
+from engine.spec.training import (
+    BaselineSpec,
+    CardSpec,
+    EvaluateSpec,
+    GateSpec,
+    RegistrySpec,
+    ReportSpec,
+    SplitSpec,
+    TrainSpec,
+    TriggerSpec,
+)
+
+__all__ = [
+    "FEATURE_KINDS",
+    "Available",
+    "BaselineSpec",
+    "CardSpec",
+    "DaskSpec",
+    "EncodedFeature",
+    "EvaluateSpec",
+    "ExecuteSpec",
+    "Expectation",
+    "ExpressionFeature",
+    "FeatureSpec",
+    "GateSpec",
+    "LabelSpec",
+    "LookupFeature",
+    "PipelineSpec",
+    "RegistrySpec",
+    "ReportSpec",
+    "SettingsSpec",
+    "SourceSpec",
+    "Spec",
+    "SpineSpec",
+    "SplitSpec",
+    "StoresSpec",
+    "TrainSpec",
+    "TriggerSpec",
+    "WindowFeature",
+    "identity",
+]

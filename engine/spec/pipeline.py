@@ -1,0 +1,85 @@
+"""The whole declaration as one frozen value: what `load_spec` returns and everything after it reads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from engine.spec.base import Duration, Identifier, NonNegativeInt, PositiveInt, Prose, Spec
+from engine.spec.features import FeatureSpec, LabelSpec, SpineSpec
+from engine.spec.sources import SourceSpec
+from engine.spec.training import (
+    BaselineSpec,
+    CardSpec,
+    EvaluateSpec,
+    GateSpec,
+    RegistrySpec,
+    ReportSpec,
+    SplitSpec,
+    TrainSpec,
+    TriggerSpec,
+)
+
+
+class PipelineSpec(Spec, frozen=True, kw_only=True):
+    """One model's life. `as_of` hides every row that became available after that moment (RFC 3339)."""
+
+    name: Identifier
+    sources: dict[Identifier, SourceSpec]
+    spine: SpineSpec
+    features: dict[str, FeatureSpec]
+    label: LabelSpec
+    split: SplitSpec
+    train: TrainSpec
+    baseline: BaselineSpec | None = None
+    evaluate: EvaluateSpec = EvaluateSpec()
+    gates: dict[Identifier, GateSpec] = {}
+    registry: RegistrySpec = RegistrySpec()
+    card: CardSpec = CardSpec()
+    report: ReportSpec = ReportSpec()
+    triggers: dict[Identifier, TriggerSpec] = {}
+    as_of: str | None = None
+    doc: Prose = ""
+    owner: Prose = ""
+    runbook: Prose = ""
+
+
+class StoresSpec(Spec, frozen=True, kw_only=True):
+    """Where bytes and state live: URLs, or paths relative to the project. `null` means under `.plumbline/`."""
+
+    snapshots: str | None = None
+    artefacts: str | None = None
+    state: str | None = None
+    runs: str = "runs"
+
+
+class DaskSpec(Spec, frozen=True, kw_only=True):
+    """`address: null` runs embedded; `tcp://host:port` uses an existing scheduler."""
+
+    address: str | None = None
+
+
+class ExecuteSpec(Spec, frozen=True, kw_only=True):
+    """How nodes run. `threads: null` means every core; `timeout` and `retries` hold for each node."""
+
+    workers: PositiveInt = 1
+    threads: PositiveInt | None = None
+    timeout: Duration = "2h"
+    retries: NonNegativeInt = 1
+    backoff: Annotated[float, msgspec.Meta(ge=0, le=600)] = 1.0
+
+
+class SettingsSpec(Spec, frozen=True, kw_only=True):
+    """Everything in the root of a composed config that is not the pipeline: how and where, never what.
+
+    None of it is part of a key, so moving a project or its scheduler recomputes nothing.
+    """
+
+    plugins: tuple[str, ...] = ()
+    stores: StoresSpec = StoresSpec()
+    dask: DaskSpec = DaskSpec()
+    execute: ExecuteSpec = ExecuteSpec()
+
+
+__all__ = ["DaskSpec", "ExecuteSpec", "PipelineSpec", "SettingsSpec", "StoresSpec"]
