@@ -28,3 +28,13 @@ def microseconds(text: str) -> int:
             f"{text!r} is not a duration: write a whole number and one of {', '.join(MICROSECONDS)}, as in 30d"
         )
     return int(match[1]) * MICROSECONDS[match[2]]
+
+
+def as_text(duration: int) -> str:
+    """Write microseconds in the largest unit that divides them, days before weeks.
+
+    >>> as_text(604_800_000_000)
+    '7d'
+    """
+    unit = next(unit for unit in ("d", "h", "m", "s", "ms", "us") if duration % MICROSECONDS[unit] == 0)
+    return f"{duration // MICROSECONDS[unit]}{unit}"

@@ -189,7 +189,11 @@ class Event(Record, frozen=True, kw_only=True):
 
 
 class ModelVersion(Record, frozen=True, kw_only=True):
-    """A registered model package. `name` and `version` identify it to people, `digest` to machines."""
+    """A registered model package. `name` and `version` identify it to people, `digest` to machines.
+
+    `model_digest` is the output of its training, `content_digest` its package before the run's provenance was added,
+    `compared_with` the package of the champion that it was judged against (null: there was none).
+    """
 
     name: str
     version: int
@@ -199,6 +203,9 @@ class ModelVersion(Record, frozen=True, kw_only=True):
     created_at: str
     metrics: dict[str, float | None] = {}
     verdict: Verdict | None = None
+    model_digest: Digest | None = None
+    content_digest: Digest | None = None
+    compared_with: Digest | None = None
 
 
 class LedgerEntry(Record, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ class PlanNode(msgspec.Struct, frozen=True, kw_only=True):
     result. `code` maps what computes it (component source digests, the engine's own modules, library versions) to digests
     or versions. `uncacheable` says why a part of the key cannot be known, if so. An `effect` changes the world: it is
     never cached, is idempotent, and runs in the engine's own process after everything that it needs. The rest is not
-    part of the key: `title` for people, and how to run.
+    part of the key: `title` and `declared_at` (where in the YAML each setting stands) for people, and how to run.
     """
 
     name: str
@@ -32,6 +32,7 @@ class PlanNode(msgspec.Struct, frozen=True, kw_only=True):
     uncacheable: str | None = None
     effect: bool = False
     title: str = ""
+    declared_at: dict[str, str] = {}
     timeout_seconds: float = 7200.0
     retries: int = 1
     backoff_seconds: float = 1.0

@@ -1,6 +1,6 @@
 """Frozen typed specs: the single source of what YAML may say. The JSON Schemas are generated from them."""
 
-from engine.spec.base import Spec, identity
+from engine.spec.base import Spec, identity, rebuild
 from engine.spec.features import (
     FEATURE_KINDS,
     EncodedFeature,
@@ -53,4 +53,5 @@ __all__ = [
     "TriggerSpec",
     "WindowFeature",
     "identity",
+    "rebuild",
 ]

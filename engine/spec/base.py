@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,6 +26,9 @@ ColumnType: TypeAlias = Annotated[
 ]
 
 
+S = TypeVar("S", bound=msgspec.Struct)
+
+
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all specs: frozen, and strict about unknown keys. Subclasses repeat `frozen=True, kw_only=True`."""
 
@@ -40,6 +44,16 @@ def identity(value: Any) -> Json:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a spec holds JSON, not {type(value).__name__}")
+
+
+def rebuild(spec: type[S], document: Mapping[str, Any], params: msgspec.Struct) -> S:
+    """Turn what `identity` wrote back into a spec that holds component parameters; prose comes back as its default."""
+    found = {
+        field.name: msgspec.convert(document[field.encode_name], field.type, strict=True)
+        for field in msgspec.structs.fields(spec)
+        if field.encode_name in document and field.name != "params"
+    }
+    return spec(**found, params=params)
 
 
 @cache

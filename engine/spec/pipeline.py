@@ -73,10 +73,13 @@ class ExecuteSpec(Spec, frozen=True, kw_only=True):
 class SettingsSpec(Spec, frozen=True, kw_only=True):
     """Everything in the root of a composed config that is not the pipeline: how and where, never what.
 
+    `plugins` are the shipped ones; a project adds its own under `extra_plugins`.
+
     None of it is part of a key, so moving a project or its scheduler recomputes nothing.
     """
 
     plugins: tuple[str, ...] = ()
+    extra_plugins: tuple[str, ...] = ()
     stores: StoresSpec = StoresSpec()
     dask: DaskSpec = DaskSpec()
     execute: ExecuteSpec = ExecuteSpec()

@@ -1,0 +1,1 @@
+"""One module a command, each with `run(argv) -> int`; imported by `engine.cli` when it is called."""

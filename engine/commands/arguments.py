@@ -1,0 +1,83 @@
+"""What commands share on the command line: a parser that leaves overrides to Hydra, the project, and output as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from engine.errors import UsageError
+from engine.project import Project, find_project
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse` parser whose mistakes are `UsageError`s, and that never guesses from a flag's first letters."""
+
+    def __init__(self, command: str, description: str, *, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=f"engine {command}",
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument("--project", metavar="DIR", help="the project's folder (default: the nearest with conf/)")
+
+    def actions(self, names: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+        """Add a second word, as in `engine runs list`; each action sets `act` as its default."""
+        return self.add_subparsers(dest="action", metavar=names, parser_class=_ActionParser)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting, so that every mistake takes the same way out."""
+        raise UsageError(f"{self.prog}: {message}", hint=f"{self.prog} --help")
+
+
+class _ActionParser(argparse.ArgumentParser):
+    """A sub-parser whose mistakes are `UsageError`s too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", hint=f"{self.prog} --help")
+
+
+def choose_action(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Call the chosen action; raises `UsageError` when none was."""
+    if not hasattr(arguments, "act"):
+        raise UsageError(f"{parser.prog}: say what to do", hint=f"{parser.prog} --help")
+    return int(arguments.act(arguments))
+
+
+def project_of(arguments: argparse.Namespace) -> Project:
+    """Give the project that a command is about; raises `UsageError` when the folder does not exist."""
+    if arguments.project is None:
+        return find_project(Path.cwd())
+    root = Path(arguments.project)
+    if not root.is_dir():
+        raise UsageError(f"--project {arguments.project}: no such folder")
+    return Project(root.resolve())
+
+
+def split_overrides(rest: Sequence[str]) -> list[str]:
+    """Give the overrides among what the parser left; raises `UsageError` for a flag that nobody knows."""
+    flags = [item for item in rest if item.startswith("-")]
+    if flags:
+        raise UsageError(f"unknown flag {flags[0]}")
+    return list(rest)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - any record
+    """Print one JSON document on stdout."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+
+
+def say(text: str) -> None:
+    """Tell people something, on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def show(text: str) -> None:
+    """Print a result, on stdout."""
+    print(text)  # noqa: T201

@@ -1,0 +1,1 @@
+"""Features: the language, the compiled program, and its one evaluation for training and for serving."""

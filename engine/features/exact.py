@@ -1,0 +1,76 @@
+"""Exact numbers: doubles quantised to integers once, and the only place where sums become means and deviations.
+
+Integers add up the same in any order and any grouping, so a window's sum, count and sum of squares do not depend on how the
+rows were partitioned or when they arrived. `finalise` turns them into doubles with a fixed sequence of correctly rounded
+operations, the same for 64-bit integers and for Python's own. Called by `sources` and `windows`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Integers: TypeAlias = npt.NDArray[Any]
+"""64-bit integers, or Python integers (dtype object) where 64 bits do not suffice."""
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+QUANTUM_LIMIT = 2**50
+"""Beyond this a quantised double is null: below it, quantising twice gives the same integer."""
+
+
+def quantise(values: pl.Series, decimals: int) -> tuple[npt.NDArray[np.int64], Flags]:
+    """Numbers as whole multiples of 10**-decimals (half to even), and which are valid; integers are kept as they are.
+
+    >>> quantise(pl.Series([0.125, None, 1e300]), 2)[0].tolist()
+    [12, 0, 0]
+    """
+    valid = values.is_not_null().to_numpy()
+    if not values.dtype.is_float():
+        return values.cast(pl.Int64).fill_null(0).to_numpy(), valid
+    doubles = values.fill_null(0.0).to_numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.rint(doubles * 10.0**decimals)
+        valid = valid & (np.abs(scaled) <= QUANTUM_LIMIT)
+    return np.where(valid, scaled, 0.0).astype(np.int64), valid
+
+
+def to_doubles(values: Integers) -> Doubles:
+    """Integers as the nearest doubles, half to even."""
+    return values.astype(np.float64)
+
+
+def finalise_sum(total: Integers, decimals: int) -> Doubles:
+    """The sum as a double: the exact integer rounded once, then one division."""
+    return to_doubles(total) / 10.0**decimals
+
+
+def finalise_mean(count: Integers, total: Integers, decimals: int) -> Doubles:
+    """The mean, NaN where there is no value: the exact sum over count x 10**decimals."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = to_doubles(total) / (to_doubles(count) * 10.0**decimals)
+    return np.where(count > 0, mean, np.nan)
+
+
+def finalise_std(count: Integers, spread: Doubles, decimals: int) -> Doubles:
+    """The sample standard deviation, NaN below two values.
+
+    `spread` is the exact integer n * sum(x^2) - sum(x)^2 (never negative), rounded once; its cancellation is exact.
+    """
+    pairs = to_doubles(count) * (to_doubles(count) - 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = np.sqrt(spread / pairs) / 10.0**decimals
+    return np.where(count > 1, deviation, np.nan)
+
+
+def spread_of(count: Integers, total: Integers, squares: Integers) -> Doubles:
+    """n * sum(x^2) - sum(x)^2 in exact integers, as the nearest doubles."""
+    if total.dtype == object or squares.dtype == object:
+        n, s, q = (array.astype(object) for array in (count, total, squares))
+        return to_doubles(n * q - s * s)
+    frame = pl.DataFrame({"n": count, "s": total, "q": squares}).cast(pl.Int128)
+    exact = pl.col("n") * pl.col("q") - pl.col("s") * pl.col("s")
+    return frame.select(exact.cast(pl.Float64)).to_series().to_numpy()

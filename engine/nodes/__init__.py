@@ -1,0 +1,15 @@
+"""Bodies of nodes: each reads its inputs' files, writes its own, and returns notes. Named here, imported where they run."""
+
+from collections.abc import Mapping
+
+# Kind of node -> "module:function". Strings, so that planning imports no data library.
+BODIES: Mapping[str, str] = {
+    "ingest": "engine.nodes.ingest:ingest",
+    "checkout": "engine.nodes.ingest:checkout",
+    "features": "engine.nodes.features:compute_features",
+    "split": "engine.nodes.split:split_rows",
+    "train": "engine.nodes.train:train_model",
+    "evaluate": "engine.nodes.evaluate:evaluate_models",
+    "gate": "engine.nodes.gate:judge",
+    "package": "engine.nodes.package:package_model",
+}

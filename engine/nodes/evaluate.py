@@ -1,0 +1,97 @@
+"""Evaluate: score challenger, baseline and champion on the same test rows and measure them, with intervals.
+
+Leaves `predictions.parquet` (row_id, event_time, y, slices, one column a model) and `evaluation.json`. The champion is
+scored by its own package: its own feature program over the same snapshot, its own encoders, its own model. When that
+cannot be done honestly, the reason is kept as a refusal, and the gate that needs it is inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from engine.components import load_catalogue
+from engine.contracts import Scores, Work
+from engine.errors import DataError, EngineError
+from engine.evaluation.document import EvaluationDocument
+from engine.evaluation.evaluate import evaluate_scores
+from engine.features.compute import compute, spine_of
+from engine.features.program import FeatureProgram
+from engine.keys import Json
+from engine.nodes.features import EVENT_TIME, LABEL, ROW_ID, read_history
+from engine.nodes.frames import write_document, write_frame
+from engine.nodes.matrix import load_model, read_part, row_hashes
+from engine.spec import EvaluateSpec
+from engine.stores.artefacts import LocalArtefactStore
+
+
+def evaluate_models(work: Work) -> Mapping[str, Json]:
+    """Measure; raises `DataError` when there are no test rows, and nothing for a champion that cannot be scored."""
+    settings: Any = work.settings
+    spec = msgspec.convert(settings["evaluate"], EvaluateSpec)
+    rows = read_part(work.inputs["rows"], work.inputs["split"], "test")
+    catalogue = load_catalogue(work.place.root, work.place.plugins)
+    challenger = load_model(work.inputs["model"].path, catalogue)
+    table = {"challenger": challenger.score(rows)}
+    if "baseline" in work.inputs:
+        table["baseline"] = load_model(work.inputs["baseline"].path, catalogue).score(rows)
+    refusal = None
+    if settings["champion"] is not None:
+        work.progress("scoring the champion", rows.height, None)
+        try:
+            table["champion"] = _score_champion(work, settings["champion"], challenger.program, rows)
+        except EngineError as error:
+            refusal = error.message
+    document = _measure(work, spec, rows, table, refusal)
+    write_document(work.out / "evaluation.json", msgspec.to_builtins(document))
+    write_frame(work.out / "predictions.parquet", _predictions(rows, spec, table))
+    return {"rows": rows.height, "models": list(table), "refusal": refusal}
+
+
+def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.DataFrame) -> np.ndarray:
+    """Score the rows with the champion's own package; raises `EngineError` when that would not be an honest comparison."""
+    folder = LocalArtefactStore(Path(work.place.artefacts)).open(package)
+    champion = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
+    seen = np.isin(row_hashes(rows[ROW_ID]), np.load(folder / "trained_on.npy", allow_pickle=False)).sum()
+    if seen:
+        raise DataError(f"the champion was trained on {seen} of the {rows.height} test rows, so the comparison would flatter it")
+    if champion.program.digest == program.digest:
+        return champion.score(rows)
+    return champion.score(_own_features(work, champion.program, rows))
+
+
+def _own_features(work: Work, program: FeatureProgram, rows: pl.DataFrame) -> pl.DataFrame:
+    """Evaluate another program on the same spine rows."""
+    lacking = [name for name in program.source_names if f"source.{name}" not in work.inputs]
+    if lacking:
+        raise DataError(f"the champion reads sources that this pipeline no longer has: {', '.join(lacking)}")
+    history = read_history(work, program)
+    settings: Any = work.settings
+    spine = spine_of(program, history, settings["as_of"])
+    aligned = rows.select(ROW_ID).join(spine, on=ROW_ID, how="left", maintain_order="left")
+    if aligned[EVENT_TIME].null_count():
+        raise DataError("the champion's spine does not have every test row")
+    return pl.concat([aligned, compute(program, aligned, history, as_of=settings["as_of"])], how="horizontal")
+
+
+def _measure(
+    work: Work, spec: EvaluateSpec, rows: pl.DataFrame, table: Mapping[str, np.ndarray], refusal: str | None
+) -> EvaluationDocument:
+    settings: Any = work.settings
+    y = rows[LABEL].cast(pl.Float64).to_numpy()
+    cluster = rows[spec.cluster].rank("dense").cast(pl.Int64).to_numpy() if spec.cluster else None
+    scores = {name: Scores(y, values, cluster) for name, values in table.items()}
+    slices = {name: rows[name].cast(pl.String).to_numpy() for name in spec.slices}
+    work.progress("measuring", rows.height, None)
+    return evaluate_scores(settings["task"], scores, slices, spec, [refusal] if refusal else [])
+
+
+def _predictions(rows: pl.DataFrame, spec: EvaluateSpec, table: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    kept = dict.fromkeys((ROW_ID, EVENT_TIME, *spec.slices, *((spec.cluster,) if spec.cluster else ())))
+    scores = [pl.Series(name, values) for name, values in table.items()]
+    return rows.select(*kept, pl.col(LABEL).cast(pl.Float64).alias("y")).with_columns(scores)

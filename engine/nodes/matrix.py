@@ -1,0 +1,79 @@
+"""From rows to what a trainer sees: encoded, numeric, in one fixed column order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from engine.components import Catalogue
+from engine.contracts import Artefact, Matrix, Predictor, Trainer
+from engine.features.encoders import FittedEncoders, encode
+from engine.features.program import FeatureProgram
+from engine.nodes.features import LABEL
+from engine.nodes.frames import read_document, read_frame
+
+
+def read_part(rows: Artefact, split: Artefact, part: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read the rows of one part, in order."""
+    chosen = read_frame(split.path / "split.parquet")["part"] == part
+    return read_frame(rows.path / "rows.parquet", columns).filter(chosen)
+
+
+def to_matrix(program: FeatureProgram, fitted: FittedEncoders, rows: pl.DataFrame, columns: Sequence[str]) -> Matrix:
+    """Encode rows to float64 with NaN for null; the label is all NaN where the rows have none."""
+    encoded = encode(program, fitted, rows).select(columns)
+    x = encoded.cast(pl.Float64).to_numpy(order="c") if encoded.height else np.empty((0, len(columns)))
+    y = rows[LABEL].cast(pl.Float64).to_numpy() if LABEL in rows.columns else np.full(rows.height, np.nan)
+    categorical = tuple(name for name in columns if name in program.encoded_names)
+    return Matrix(np.ascontiguousarray(x), np.array(y, dtype=np.float64), tuple(columns), categorical)
+
+
+def model_files(folder: Path) -> dict[str, bytes]:
+    """Read the trainer's own files of a model, verified when the artefact was opened."""
+    model = folder / "model"
+    return {path.relative_to(model).as_posix(): path.read_bytes() for path in sorted(model.rglob("*")) if path.is_file()}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to score: what a `train` node left, or a package; both hold the same files."""
+
+    program: FeatureProgram
+    fitted: FittedEncoders
+    predictor: Predictor
+    trained: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The model's columns, in order."""
+        return tuple(self.trained["columns"])
+
+    def score(self, rows: pl.DataFrame) -> np.ndarray:
+        """Predict for rows of this model's own raw features; (n,) float64."""
+        return self.predictor.predict(to_matrix(self.program, self.fitted, rows, self.columns).x)
+
+
+def load_model(folder: Path, catalogue: Catalogue) -> LoadedModel:
+    """Load a model from a verified folder, by the component that trained it; raises `NotFoundError` without that component."""
+    trained = read_document(folder / "train.json")
+    component = catalogue.get("trainer", trained["component"])
+    trainer: Trainer = component.build(msgspec.convert(trained["params"], component.params))
+    return LoadedModel(
+        FeatureProgram.from_json(read_document(folder / "program.json")),
+        FittedEncoders.from_json(read_document(folder / "encoders.json")),
+        trainer.load(model_files(folder)),
+        trained,
+        folder,
+    )
+
+
+def row_hashes(ids: pl.Series) -> Any:  # noqa: ANN401 - a numpy array
+    """Hash row ids to 64 bits, sorted: enough to tell whether a model was trained on a row."""
+    return np.unique(ids.cast(pl.String).hash(seed=0).to_numpy())

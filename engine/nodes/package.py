@@ -1,0 +1,116 @@
+"""Package: the model with all that is needed to serve, audit and reproduce it, as one directory of readable files.
+
+    model/            the trainer's own text files       encoders.json    fitted encoders
+    program.json      the feature program                schema.json      input and output
+    package.json      what it is: trainer, task, columns, digests of data and split
+    evidence.json     evaluation and gate verdicts       baseline.json    reference profile for monitors
+    golden.json       inputs and outputs of test rows, as bits           trained_on.npy   hashes of the training rows
+
+`promote` adds `card.md`, `provenance.json` (run, git, environment, config, commits) and `manifest.json` (a digest for
+each file): what is told to people, or is true of one run only, does not make another model.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from engine.components import load_catalogue
+from engine.contracts import Work
+from engine.features.program import FeatureProgram
+from engine.keys import Json
+from engine.nodes.features import EVENT_TIME, ROW_ID
+from engine.nodes.frames import read_document, source_inputs, write_document
+from engine.nodes.matrix import LoadedModel, load_model, read_part, to_matrix
+
+PACKAGE_VERSION = 1
+_GOLDEN_ROWS = 32
+_PROFILE_BINS = 10
+
+
+def package_model(work: Work) -> Mapping[str, Json]:
+    """Assemble the package's content; its digest depends on nothing but what it holds."""
+    settings: Any = work.settings
+    folder = work.inputs["model"].path
+    model = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
+    shutil.copytree(folder / "model", work.out / "model", copy_function=shutil.copyfile)
+    for name in ("program.json", "encoders.json", "importance.json", "train.json", "trained_on.npy"):
+        shutil.copyfile(folder / name, work.out / name)
+    evidence = {
+        "evaluation": read_document(work.inputs["evaluation"].path / "evaluation.json"),
+        "gates": read_document(work.inputs["gate"].path / "gates.json"),
+    }
+    data = {name: _source_identity(artefact.path) for name, artefact in source_inputs(work).items()}
+    described = _describe(settings, model, data, work)
+    write_document(work.out / "schema.json", _schema(model.program, settings["task"]))
+    write_document(work.out / "package.json", described)
+    write_document(work.out / "evidence.json", evidence)
+    write_document(work.out / "golden.json", _golden(work, model))
+    write_document(work.out / "baseline.json", _profile(work, model))
+    metrics = {name: item["value"] for name, item in evidence["evaluation"]["models"]["challenger"]["metrics"].items()}
+    return {"metrics": metrics, "columns": len(model.columns)}
+
+
+def _describe(settings: Mapping[str, Any], model: LoadedModel, data: Mapping[str, Json], work: Work) -> dict[str, Json]:
+    return {
+        "package_version": PACKAGE_VERSION,
+        "pipeline": settings["pipeline"],
+        "task": settings["task"],
+        "trainer": dict(model.trained),
+        "program_digest": model.program.digest,
+        "data": dict(data),
+        "split": {"digest": work.inputs["split"].digest, **read_document(work.inputs["split"].path / "summary.json")},
+    }
+
+
+def _source_identity(folder: Any) -> dict[str, Json]:  # noqa: ANN401 - a path
+    described = read_document(folder / "source.json")
+    return {key: described[key] for key in ("objects", "rows", "first", "last")}
+
+
+def _schema(program: FeatureProgram, task: str) -> dict[str, Json]:
+    """Input: the request fields and the event time. Output: one number a row."""
+    output = {"type": "f64", "minimum": 0.0, "maximum": 1.0} if task == "binary" else {"type": "f64"}
+    return {"input": {**program.request, EVENT_TIME: "timestamp"}, "output": output}
+
+
+def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
+    """Keep some test rows with the model's inputs and outputs as hexadecimal doubles: equal bits or a broken package."""
+    rows = read_part(work.inputs["rows"], work.inputs["split"], "test")
+    step = max(1, rows.height // _GOLDEN_ROWS)
+    chosen = rows.gather_every(step).head(_GOLDEN_ROWS)
+    matrix = to_matrix(model.program, model.fitted, chosen, model.columns)
+    return {
+        "columns": list(model.columns),
+        "rows": chosen[ROW_ID].cast(pl.String).to_list(),
+        "inputs": [[value.hex() for value in row] for row in matrix.x.tolist()],
+        "outputs": [value.hex() for value in model.predictor.predict(matrix.x).tolist()],
+    }
+
+
+def _profile(work: Work, model: LoadedModel) -> dict[str, Json]:
+    """Count the training rows of each column on quantile bins, nulls apart, and the test predictions likewise."""
+    train = to_matrix(model.program, model.fitted, read_part(work.inputs["rows"], work.inputs["split"], "train"), model.columns)
+    predictions = np.asarray(read_predictions(work))
+    features = {name: _bins(train.x[:, index]) for index, name in enumerate(model.columns)}
+    return {"features": features, "prediction": _bins(predictions)}
+
+
+def read_predictions(work: Work) -> pl.Series:
+    """Read the challenger's scores of the test rows."""
+    return pl.read_parquet(work.inputs["evaluation"].path / "predictions.parquet", columns=["challenger"])["challenger"]
+
+
+def _bins(values: np.ndarray) -> dict[str, Json]:
+    present = np.sort(values[~np.isnan(values)])
+    if not len(present):
+        return {"edges": [], "counts": [], "nulls": len(values)}
+    # Order statistics rather than interpolated quantiles: an edge is a value that occurs.
+    places = np.linspace(0, len(present) - 1, _PROFILE_BINS + 1)[1:-1].astype(np.int64)
+    edges = np.unique(present[places])
+    counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "nulls": int(len(values) - len(present))}

@@ -1,0 +1,64 @@
+"""Split: which rows train, which stop the training, which judge it.
+
+Leaves `split.parquet` (one column `part`, aligned with the features' rows) and `summary.json` (rows, positives and
+time range of each part).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from engine.clock import isoformat
+from engine.components import load_catalogue
+from engine.contracts import Splitter, Work
+from engine.errors import DataError
+from engine.keys import Json
+from engine.nodes.features import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
+from engine.nodes.frames import read_frame, write_document, write_frame
+
+PARTS = ("train", "validation", "test", "unused")
+
+
+def split_rows(work: Work) -> Mapping[str, Json]:
+    """Assign every row to a part; raises `DataError` when training or test would be empty."""
+    settings: Any = work.settings
+    rows = read_frame(work.inputs["rows"].path / "rows.parquet", [ROW_ID, EVENT_TIME, KNOWN_AT, LABEL])
+    component = load_catalogue(work.place.root, work.place.plugins).get("splitter", settings["component"])
+    splitter: Splitter = component.build(msgspec.convert(settings["params"], component.params))
+    part = splitter.split(rows.drop(LABEL), settings["seed"]).cast(pl.String).alias("part")
+    _refuse_bad_parts(part, rows.height)
+    write_frame(work.out / "split.parquet", part.to_frame())
+    summary = _summarise(rows.with_columns(part))
+    write_document(work.out / "summary.json", summary)
+    empty = [name for name in ("train", "test") if name not in summary]
+    if empty:
+        raise DataError(f"the split leaves no rows for {' and '.join(empty)}", hint="move its boundaries into the data's time range")
+    return {"rows": rows.height, **{name: part["rows"] for name, part in summary.items()}}
+
+
+def _refuse_bad_parts(part: pl.Series, height: int) -> None:
+    strange = sorted(set(part.unique().to_list()) - set(PARTS), key=str)
+    if strange or len(part) != height:
+        raise DataError(f"the splitter returned {len(part)} parts for {height} rows, among them {strange}; allowed: {PARTS}")
+
+
+def _summarise(rows: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    grouped = rows.group_by("part").agg(
+        pl.len().alias("rows"), pl.col(LABEL).cast(pl.Float64).mean().alias("mean"),
+        pl.col(EVENT_TIME).min().alias("first"), pl.col(EVENT_TIME).max().alias("last"),
+    )
+    found = {row["part"]: row for row in grouped.to_dicts()}
+    return {
+        name: {
+            "rows": found[name]["rows"],
+            "label_mean": found[name]["mean"],
+            "first": isoformat(found[name]["first"]),
+            "last": isoformat(found[name]["last"]),
+        }
+        for name in PARTS
+        if name in found
+    }

@@ -1,0 +1,57 @@
+"""What computes a node: the engine's own modules and the libraries that decide its result, as parts of its key.
+
+A change of these files recomputes the nodes that they compute; early cutoff stops there when the bytes stay the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from engine.components import Catalogue, library_version
+from engine.keys import digest, digest_file
+from engine.plan.logical import LogicalNode
+
+_ENGINE = Path(__file__).resolve().parent.parent
+
+# The files behind each kind of node, relative to the package.
+MODULES: dict[str, tuple[str, ...]] = {
+    "ingest": ("nodes/ingest.py", "nodes/validation.py", "nodes/frames.py", "features/*.py"),
+    "checkout": ("nodes/ingest.py", "nodes/frames.py"),
+    "features": ("nodes/features.py", "nodes/frames.py", "features/*.py"),
+    "split": ("nodes/split.py", "nodes/frames.py"),
+    "train": ("nodes/train.py", "nodes/frames.py", "nodes/matrix.py", "features/encoders.py"),
+    "evaluate": ("nodes/evaluate.py", "nodes/frames.py", "nodes/matrix.py", "evaluation/*.py", "features/*.py"),
+    "gate": ("nodes/gate.py", "nodes/frames.py", "evaluation/*.py"),
+    "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "features/*.py"),
+    "promote": (),
+}
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "ingest": ("polars",),
+    "features": ("polars", "numpy"),
+    "split": ("polars",),
+    "train": ("polars", "numpy"),
+    "evaluate": ("polars", "numpy", "scipy"),
+    "gate": ("polars", "numpy", "scipy"),
+    "package": ("polars", "numpy"),
+}
+
+
+def code_of(node: LogicalNode, catalogue: Catalogue) -> dict[str, str]:
+    """Map each part of what computes a node to its digest or version."""
+    components = [catalogue.get(role, name) for role, name in node.components]
+    libraries = dict.fromkeys((*LIBRARIES.get(node.kind, ()), *(name for item in components for name in item.libraries)))
+    return {
+        "engine": engine_digest(MODULES[node.kind]),
+        **{f"{item.role}:{item.name}": item.source_digest for item in components},
+        **{f"library:{name}": library_version(name) for name in libraries},
+    }
+
+
+@cache
+def engine_digest(patterns: tuple[str, ...]) -> str:
+    """Digest the engine's files that match the patterns."""
+    files = sorted({path for pattern in patterns for path in _ENGINE.glob(pattern)})
+    return digest({path.relative_to(_ENGINE).as_posix(): digest_file(path) for path in files})
+
+

@@ -1,0 +1,70 @@
+"""The execution plan: logical nodes with pins, code and limits, so that every key can be made.
+
+`compile_plan` is pure in its arguments but for reading the engine's own files, whose digests are parts of keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.components import Catalogue
+from engine.durations import MICROSECONDS, microseconds
+from engine.plan.code import code_of
+from engine.plan.logical import LogicalNode, LogicalPlan
+from engine.plan.model import ExecutionPlan, PlanNode
+from engine.plan.resolve import Inputs
+from engine.spec import ExecuteSpec
+
+# Where the settings of each kind of node were declared, so that a change is told in the words of the YAML.
+DECLARED_AT: dict[str, dict[str, str]] = {
+    "ingest": {"spec": "sources.{name}", "program": "compiled sources.{name}"},
+    "checkout": {"spec": "sources.{name}"},
+    "features": {"program.steps": "features", "program": "compiled", "as_of": "as_of"},
+    "split": {"component": "split.kind", "params": "split", "seed": "train.seed"},
+    "train": {"program.steps": "features", "component": "{name}.kind", "params": "{name}", "task": "train.task", "columns": "train.features"},
+    "evaluate": {"evaluate": "evaluate", "task": "train.task"},
+    "gate": {"gates": "gates"},
+    "promote": {"card": "card", "alias": "registry.alias", "model": "registry.model", "promote": "registry.promote"},
+}
+
+
+def compile_plan(
+    plan: LogicalPlan, inputs: Inputs, catalogue: Catalogue, execute: ExecuteSpec, sample: float | None = None
+) -> ExecutionPlan:
+    """Give the plan whose nodes can be keyed. `sample` keeps that fraction of spine rows, chosen by a hash of their ids."""
+    nodes = tuple(_compile(node, inputs, catalogue, execute, sample) for node in plan.nodes)
+    return ExecutionPlan(pipeline=plan.spec.name, nodes=nodes)
+
+
+def _compile(
+    node: LogicalNode, inputs: Inputs, catalogue: Catalogue, execute: ExecuteSpec, sample: float | None
+) -> PlanNode:
+    settings: dict[str, Any] = dict(node.settings)
+    uncacheable = None
+    if node.kind in {"ingest", "checkout"}:
+        pin = inputs.pins[str(settings["source"])]
+        settings["pin"] = pin.identity
+        uncacheable = None if pin.identity is not None else f"{pin.summary} cannot say beforehand what it will read"
+    elif node.kind == "features":
+        settings["sample"] = sample
+    elif node.kind == "evaluate":
+        settings["champion"] = inputs.champion.package if inputs.champion else None
+    return PlanNode(
+        name=node.name,
+        kind=node.kind,
+        inputs=dict(node.inputs),
+        settings=settings,
+        code=code_of(node, catalogue),
+        uncacheable=uncacheable,
+        effect=node.effect,
+        title=node.title,
+        declared_at=_declared_at(node),
+        timeout_seconds=microseconds(execute.timeout) / MICROSECONDS["s"],
+        retries=execute.retries,
+        backoff_seconds=execute.backoff,
+    )
+
+
+def _declared_at(node: LogicalNode) -> dict[str, str]:
+    name = str(node.settings["source"]) if "source" in node.settings else node.name
+    return {key: path.format(name=name) for key, path in DECLARED_AT.get(node.kind, {}).items()}

@@ -1,0 +1,197 @@
+"""The logical plan: what has to happen, before anything is known of data, code or champion.
+
+`build_logical(spec)` folds a tuple of passes over the declaration. Each pass adds or rewrites nodes and is pure; reading
+`PASSES` from top to bottom is reading what a pipeline is. `compile` later adds what decides keys beyond the declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import msgspec
+
+from engine.components import Role
+from engine.features.program import FeatureProgram, SourceProgram, compile_program
+from engine.keys import Json
+from engine.plan.columns import choose_columns
+from engine.spec import PipelineSpec, identity
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalNode:
+    """One step: its kind, what fills its inputs, what was declared of it, and the components that it uses."""
+
+    name: str
+    kind: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    components: tuple[tuple[Role, str], ...] = ()
+    effect: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalPlan:
+    """A declaration as steps, with the compiled feature program that they share."""
+
+    spec: PipelineSpec
+    program: FeatureProgram
+    sources: Mapping[str, SourceProgram]
+    nodes: tuple[LogicalNode, ...] = ()
+
+    def plus(self, *nodes: LogicalNode) -> LogicalPlan:
+        """Give the plan with more nodes at its end."""
+        return replace(self, nodes=self.nodes + nodes)
+
+
+Pass: TypeAlias = Callable[[LogicalPlan], LogicalPlan]
+
+
+def build_logical(spec: PipelineSpec) -> LogicalPlan:
+    """Compile the features and fold the passes; raises `ConfigError` with every mistake in the feature program."""
+    compiled = compile_program(spec.features, spec.spine, spec.label, spec.sources)
+    plan = LogicalPlan(spec, compiled.program, compiled.sources)
+    for add in PASSES:
+        plan = add(plan)
+    return plan
+
+
+def ingest_sources(plan: LogicalPlan) -> LogicalPlan:
+    """Bring each source that the program reads, and each that such a source refers to, to a validated snapshot."""
+    spec = plan.spec
+    wanted = [name for name in spec.sources if name in _needed_sources(plan)]
+    return plan.plus(*(_ingest(plan, name) for name in sorted(wanted, key=lambda name: bool(_references(spec, name)))))
+
+
+def compute_features(plan: LogicalPlan) -> LogicalPlan:
+    """Evaluate the feature program over the spine, with labels."""
+    inputs = {f"source.{name}": f"ingest.{name}" for name in plan.program.source_names}
+    settings = {"program": plan.program.to_json(), "as_of": plan.spec.as_of}
+    count = len(plan.program.feature_names)
+    return plan.plus(LogicalNode("features", "features", inputs, settings, title=f"{count} features, point in time"))
+
+
+def split_rows(plan: LogicalPlan) -> LogicalPlan:
+    """Give every labelled row to training, validation or test."""
+    split = plan.spec.split
+    settings = {"component": split.kind, "params": identity(split.params), "seed": plan.spec.train.seed}
+    node = LogicalNode("split", "split", {"rows": "features"}, settings, (("splitter", split.kind),), title=split.kind)
+    return plan.plus(node)
+
+
+def train_model(plan: LogicalPlan) -> LogicalPlan:
+    """Fit the model on the training rows, stopping by the validation rows."""
+    return plan.plus(_training(plan, "train", plan.spec.train.kind, identity(plan.spec.train.params), plan.spec.train.seed))
+
+
+def train_baseline(plan: LogicalPlan) -> LogicalPlan:
+    """Fit the simple model that the real one has to beat."""
+    baseline = plan.spec.baseline
+    if baseline is None:
+        return plan
+    return plan.plus(_training(plan, "baseline", baseline.kind, identity(baseline.params), baseline.seed))
+
+
+def evaluate_models(plan: LogicalPlan) -> LogicalPlan:
+    """Score challenger, baseline and champion on the same test rows."""
+    models = {"model": "train"} | ({"baseline": "baseline"} if plan.spec.baseline else {})
+    sources = {f"source.{name}": f"ingest.{name}" for name in plan.program.source_names}
+    settings = {"evaluate": identity(plan.spec.evaluate), "task": plan.spec.train.task, "as_of": plan.spec.as_of}
+    inputs = {"rows": "features", "split": "split", **models, **sources}
+    trainers = [plan.spec.train.kind] + ([plan.spec.baseline.kind] if plan.spec.baseline else [])
+    components = tuple(("trainer", kind) for kind in dict.fromkeys(trainers))
+    title = ", ".join(plan.spec.evaluate.metrics)
+    return plan.plus(LogicalNode("evaluate", "evaluate", inputs, settings, components, title=title))  # type: ignore[arg-type]
+
+
+def judge(plan: LogicalPlan) -> LogicalPlan:
+    """Put the evidence before every gate."""
+    spec = plan.spec
+    sources = {f"source.{name.removeprefix('ingest.')}": name for name in _ingests(plan)}
+    gates = {
+        name: {"kind": gate.kind, "params": identity(gate.params), "severity": gate.severity}
+        for name, gate in spec.gates.items()
+    }
+    settings = {"gates": gates, "task": spec.train.task, "seed": spec.evaluate.seed}
+    components = tuple(("gate", kind) for kind in dict.fromkeys(gate.kind for gate in spec.gates.values()))
+    node = LogicalNode("gate", "gate", {"evaluation": "evaluate", **sources}, settings, components, title=", ".join(gates))  # type: ignore[arg-type]
+    return plan.plus(node)
+
+
+def package_model(plan: LogicalPlan) -> LogicalPlan:
+    """Put together all that is needed to serve, audit and reproduce the model."""
+    sources = {f"source.{name.removeprefix('ingest.')}": name for name in _ingests(plan)}
+    inputs = {"rows": "features", "split": "split", "model": "train", "evaluation": "evaluate", "gate": "gate", **sources}
+    settings = {
+        "pipeline": plan.spec.name,
+        "task": plan.spec.train.task,
+    }
+    components = (("trainer", plan.spec.train.kind),)
+    return plan.plus(LogicalNode("package", "package", inputs, settings, components, title="model package"))  # type: ignore[arg-type]
+
+
+def promote_model(plan: LogicalPlan) -> LogicalPlan:
+    """Register the package and move the alias, if the verdict says so."""
+    registry = plan.spec.registry
+    settings = {
+        "model": registry.model or plan.spec.name,
+        "alias": registry.alias,
+        "promote": registry.promote,
+        "card": {**msgspec.structs.asdict(plan.spec.card), "owner": plan.spec.owner, "doc": plan.spec.doc},
+    }
+    node = LogicalNode("promote", "promote", {"package": "package", "gate": "gate", "model": "train"}, settings, effect=True,
+                       title=f"{settings['model']}@{registry.alias}")
+    return plan.plus(node)
+
+
+PASSES: tuple[Pass, ...] = (
+    ingest_sources,
+    compute_features,
+    split_rows,
+    train_model,
+    train_baseline,
+    evaluate_models,
+    judge,
+    package_model,
+    promote_model,
+)
+
+
+def _needed_sources(plan: LogicalPlan) -> frozenset[str]:
+    needed = set(plan.program.source_names)
+    for name in tuple(needed):
+        needed |= _references(plan.spec, name)
+    return frozenset(needed)
+
+
+def _references(spec: PipelineSpec, name: str) -> frozenset[str]:
+    """Sources that this one's expectations refer to."""
+    named = (expectation.references for expectation in spec.sources[name].expect if expectation.references)
+    return frozenset(reference.split(".")[0] for reference in named)
+
+
+def _ingest(plan: LogicalPlan, name: str) -> LogicalNode:
+    source = plan.spec.sources[name]
+    settings = {"source": name, "spec": identity(source), "program": plan.sources[name].to_json()}
+    inputs = {f"reference.{other}": f"ingest.{other}" for other in sorted(_references(plan.spec, name))}
+    title = f"{source.kind} into {source.repository}@{source.branch}"
+    return LogicalNode(f"ingest.{name}", "ingest", inputs, settings, (("source", source.kind),), title=title)
+
+
+def _ingests(plan: LogicalPlan) -> tuple[str, ...]:
+    return tuple(node.name for node in plan.nodes if node.kind == "ingest")
+
+
+def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) -> LogicalNode:
+    settings = {
+        "component": kind,
+        "params": params,
+        "task": plan.spec.train.task,
+        "seed": seed,
+        "program": plan.program.to_json(),
+        "columns": list(choose_columns(plan.program, plan.spec.train)),
+    }
+    inputs = {"rows": "features", "split": "split"}
+    return LogicalNode(name, "train", inputs, settings, (("trainer", kind),), title=kind)

@@ -1,0 +1,174 @@
+"""From what the nodes left to what is written down: the run record, its evidence, and the content of the report.
+
+Reads documents (JSON) that nodes wrote, never frames. A node that failed leaves its part empty; a failed run has a record
+and a report like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engine.contracts import ArtefactStore
+from engine.errors import EngineError, ExitCode
+from engine.plan.model import ExecutionPlan
+from engine.records import GateResult, Metric, NodeResult, RunRecord, SnapshotPin, Verdict
+from engine.report.content import DataUsed, Finding, ReportContent, SourceData, read_split
+
+_VERDICT_CODES: dict[Verdict, ExitCode] = {
+    "promote": ExitCode.OK,
+    "reject": ExitCode.REJECTED,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The JSON documents of a run's nodes, read when asked for; `None` for a node that left nothing."""
+
+    store: ArtefactStore
+    results: Mapping[str, NodeResult]
+
+    def read(self, node: str, name: str) -> Any:  # noqa: ANN401 - whatever the node wrote
+        """Read one document of a node's output."""
+        result = self.results.get(node)
+        if result is None or result.output is None or not self.store.exists(result.output.digest):
+            return None
+        try:
+            return json.loads((self.store.open(result.output.digest) / name).read_bytes())
+        except (EngineError, OSError, ValueError):
+            return None
+
+    def notes(self, node: str) -> Mapping[str, Any]:
+        """Give a node's notes."""
+        result = self.results.get(node)
+        return result.output.notes if result is not None and result.output is not None else {}
+
+
+def complete_record(started: RunRecord, plan: ExecutionPlan, results: Sequence[NodeResult], documents: Documents) -> RunRecord:
+    """Give the record with everything that is known once the nodes have ended; times are the caller's."""
+    failed = [result for result in results if result.state == "failed"]
+    cancelled = any(result.state == "cancelled" for result in results)
+    promotion = documents.notes("promote")
+    gates = documents.read("gate", "gates.json") or {}
+    verdict: Verdict | None = gates.get("verdict")
+    evaluation = documents.read("evaluate", "evaluation.json")
+    status = "interrupted" if cancelled else "failed" if failed else "succeeded"
+    return msgspec.structs.replace(
+        started,
+        status=status,
+        verdict=verdict,
+        exit_code=int(_exit_code(status, failed, verdict)),
+        error=failed[0].error if failed else None,
+        nodes=tuple(results),
+        snapshots=_snapshots(plan, documents),
+        metrics=_metrics(evaluation, "challenger"),
+        baseline_metrics=_metrics(evaluation, "baseline"),
+        gates=tuple(msgspec.convert(item, GateResult) for item in gates.get("results", ())),
+        model=promotion.get("model"),
+        model_digest=promotion.get("model_digest"),
+        promoted=bool(promotion.get("promoted")),
+        peak_bytes=max((result.peak_bytes for result in results if result.peak_bytes), default=_own_peak()),
+    )
+
+
+def report_content(record: RunRecord, plan: ExecutionPlan, documents: Documents, limits: tuple[int, int]) -> ReportContent:
+    """Gather what the HTML report shows."""
+    evaluation = documents.read("evaluate", "evaluation.json")
+    importance = documents.read("train", "importance.json")
+    if evaluation is not None and importance is not None:
+        evaluation = {**evaluation, "importance": importance}
+    labels = documents.read("features", "labels.json") or {}
+    return ReportContent(
+        run=record,
+        plan=plan,
+        evaluation=evaluation,
+        data=DataUsed(
+            sources=tuple(_source(plan, pin, documents) for pin in record.snapshots),
+            split=read_split(documents.read("split", "summary.json") or {}),
+            usable_labels=labels.get("usable"),
+            dropped_labels={name: count for name, count in labels.items() if name not in {"usable", "rows"}},
+        ),
+        champion_name="champion" if evaluation and "champion" in evaluation.get("models", {}) else None,
+        baseline_name=_component(plan, "baseline"),
+        reproduce=reproduce_commands(record),
+        top_features=limits[0],
+        max_slices=limits[1],
+    )
+
+
+def reproduce_commands(record: RunRecord) -> tuple[str, ...]:
+    """Say what to type to get this run again."""
+    checkout = (f"git checkout {record.git.commit}",) if record.git.commit else ()
+    overrides = " ".join(_quote(item) for item in record.overrides)
+    pins = " ".join(f"sources.{pin.source}.ref={pin.commit}" for pin in record.snapshots)
+    return (*checkout, f"engine run {overrides}", *((f"engine run {overrides} {pins}",) if pins else ()))
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'" if any(mark in text for mark in " ${}[]()'\"*?|&;<>") else text
+
+
+def _exit_code(status: str, failed: Sequence[NodeResult], verdict: Verdict | None) -> int:
+    if status == "interrupted":
+        return ExitCode.INTERRUPTED
+    if failed:
+        return failed[0].exit_code or ExitCode.INTERNAL
+    return _VERDICT_CODES[verdict] if verdict is not None else ExitCode.OK
+
+
+def _snapshots(plan: ExecutionPlan, documents: Documents) -> tuple[SnapshotPin, ...]:
+    found = []
+    for node in plan.nodes:
+        result = documents.results.get(node.name)
+        if node.kind in {"ingest", "checkout"} and result is not None and result.output is not None:
+            notes = result.output.notes
+            found.append(
+                SnapshotPin(
+                    source=str(node.settings["source"]),
+                    repository=notes["repository"],
+                    commit=notes["commit"],
+                    digest=result.output.digest,
+                    rows=notes.get("rows"),
+                )
+            )
+    return tuple(found)
+
+
+def _metrics(evaluation: Mapping[str, Any] | None, model: str) -> tuple[Metric, ...]:
+    found = (evaluation or {}).get("models", {}).get(model) or {}
+    return tuple(msgspec.convert(item, Metric) for item in found.get("metrics", {}).values())
+
+
+def _source(plan: ExecutionPlan, pin: SnapshotPin, documents: Documents) -> SourceData:
+    described = documents.read(f"ingest.{pin.source}", "source.json") or {}
+    validation = documents.read(f"ingest.{pin.source}", "validation.json") or {}
+    return SourceData(
+        name=pin.source,
+        repository=pin.repository,
+        commit=pin.commit,
+        rows=pin.rows,
+        first=described.get("first"),
+        last=described.get("last"),
+        findings=tuple(_finding(item) for item in validation.get("findings", ())),
+    )
+
+
+def _finding(item: Mapping[str, Any]) -> Finding:
+    known = {field.name for field in msgspec.structs.fields(Finding)}
+    return msgspec.convert({key: value for key, value in item.items() if key in known}, Finding)
+
+
+def _component(plan: ExecutionPlan, name: str) -> str | None:
+    return next((str(node.settings.get("component")) for node in plan.nodes if node.name == name), None)
+
+
+def _own_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
