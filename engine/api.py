@@ -6,23 +6,21 @@
     resolve(plan, ...)                 branches and files become pins         engine.plan.resolve
     compile_plan(plan, inputs, ...)    nodes with keys                        engine.plan.compile
     execute(plan, ...)                 cache hit -> run -> record; Dask       engine.execute
-    promote / report                   the effects, at the rim                engine.nodes.promote, engine.report
+    promote, report                    the effects, at the rim                engine.nodes.promote, engine.report
 
-`declare`, `plan` and `run` below are those steps joined; the command line and a notebook call the same three. The rule
-that keeps planning fast: nothing here imports a data library, and what a step alone needs is imported where it is used.
+`declare` is the first three, `plan` the next two, and `run` (engine.running) the rest; the command line and a notebook call
+the same three. The rule that keeps planning fast: nothing here imports a data library.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.components import Catalogue, load_catalogue
 from engine.config import ComposedConfig, attach_places, compose, load_settings, load_spec
 from engine.errors import ConfigError
+from engine.locations import Stores
 from engine.plan.compile import compile_plan
 from engine.plan.explain import NodeForecast, forecast, known_outputs
 from engine.plan.logical import LogicalPlan, build_logical
@@ -30,51 +28,6 @@ from engine.plan.model import ExecutionPlan
 from engine.plan.resolve import Champion, Inputs, resolve
 from engine.project import Project
 from engine.spec import PipelineSpec, SettingsSpec
-from engine.stores.artefacts import LocalArtefactStore
-from engine.stores.database import open_database
-from engine.stores.registry import Registry
-
-if TYPE_CHECKING:
-    from engine.contracts import SnapshotStore
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where bytes and state live, opened when first used."""
-
-    project: Project
-    settings: SettingsSpec
-
-    @property
-    def snapshots_url(self) -> str:
-        """The snapshot store's URL."""
-        return self.project.locate(self.settings.stores.snapshots, "snapshots")
-
-    @property
-    def artefacts_root(self) -> Path:
-        """The artefact store's folder."""
-        return Path(self.project.locate(self.settings.stores.artefacts, "artefacts"))
-
-    @property
-    def runs_root(self) -> Path:
-        """The folder of the run folders."""
-        return self.project.root / self.settings.stores.runs
-
-    @cached_property
-    def artefacts(self) -> LocalArtefactStore:
-        """Node outputs and actions."""
-        return LocalArtefactStore(self.artefacts_root)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """Models, aliases and their ledger."""
-        return Registry(open_database(self.project.locate(self.settings.stores.state, "state.db")))
-
-    def open_snapshots(self) -> SnapshotStore:
-        """Versioned data; imported late, since a plan over files never needs it."""
-        from engine.stores.snapshots import open_snapshots  # noqa: PLC0415 - start-up time
-
-        return open_snapshots(self.snapshots_url)
 
 
 @dataclass(frozen=True)
@@ -97,6 +50,13 @@ class Planned:
     stores: Stores
     inputs: Inputs
     plan: ExecutionPlan
+    holder: int | None = None
+    """The version that holds the alias while this plan is made; promotion swaps against it."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """Every listed plugin, the shipped ones first."""
+        return self.declared.settings.plugins + self.declared.settings.extra_plugins
 
     def forecast(self, previous: ExecutionPlan | None, digests: Mapping[str, str]) -> tuple[NodeForecast, ...]:
         """Say what would run, and why."""
@@ -130,8 +90,8 @@ def plan(declared: Declared, sample: float | None = None) -> Planned:
         # The champion is this very plan's own model: keep the comparison that it won, so a second run has nothing to do.
         rival = Champion(0, champion.compared_with, "", None) if champion.compared_with else None
         inputs = Inputs(pins, rival)
-        return Planned(declared, stores, inputs, _bind(declared, inputs, sample))
-    return Planned(declared, stores, Inputs(pins, champion), bound)
+        return Planned(declared, stores, inputs, _bind(declared, inputs, sample), champion.version)
+    return Planned(declared, stores, Inputs(pins, champion), bound, champion.version if champion else None)
 
 
 def _bind(declared: Declared, inputs: Inputs, sample: float | None) -> ExecutionPlan:

@@ -41,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        print(_help())  # noqa: T201
+        print(_help())
         return ExitCode.OK if arguments else ExitCode.USAGE
     if arguments[0] in {"-V", "--version"}:
         from engine import __version__  # noqa: PLC0415
 
-        print(f"plumbline {__version__}")  # noqa: T201
+        print(f"plumbline {__version__}")
         return ExitCode.OK
     name, *rest = arguments
     if name not in COMMANDS:
@@ -60,10 +60,10 @@ def _guarded(name: str, rest: list[str]) -> int:
         sys.stdout.flush()
         return code
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; finished nodes are kept, run the same command to go on", file=sys.stderr)  # noqa: T201
+        print("interrupted; finished nodes are kept, run the same command to go on", file=sys.stderr)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our stdout left; that is its right
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,7 +81,7 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, 1)
     meant = f" (did you mean `{near[0]}`?)" if near else ""
-    print(f"error: unknown command `{name}`{meant}\n  allowed: {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201
+    print(f"error: unknown command `{name}`{meant}\n  allowed: {', '.join(COMMANDS)}", file=sys.stderr)
     return ExitCode.USAGE
 
 

@@ -136,13 +136,13 @@ def render_problem(problem: Problem) -> str:
     train.rouns: unknown key (did you mean `rounds`?)
       from the command line: train.rouns=3
     """
-    where = f"{problem.places[0]}: " if problem.places else ""
+    where = f"{problem.places[0]}: " if problem.places and not problem.override else ""
     value = f" (value: {problem.value})" if problem.value is not None else ""
     meant = f" (did you mean `{problem.suggestion}`?)" if problem.suggestion else ""
     lines = [f"{where}{problem.path}: {problem.message}{value}{meant}"]
-    lines += [f"  comes from {place}" for place in problem.places[1:]]
     if problem.override:
         lines.append(f"  from the command line: {problem.override}")
+    lines += [f"  comes from {place}" for place in problem.places[0 if problem.override else 1 :]]
     if problem.allowed:
         lines.append(f"  allowed: {', '.join(problem.allowed)}")
     if problem.hint:

@@ -22,11 +22,12 @@ class GitProbe:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._process: subprocess.Popen[str] | None = None
+        self._answer: GitState | None = None
 
     def start(self) -> GitProbe:
         """Start the question; a machine without git answers with nulls."""
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - fixed arguments
+            self._process = subprocess.Popen(
                 ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"],  # noqa: S607 - the user's git
                 cwd=self._root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True,
             )  # fmt: skip
@@ -35,7 +36,12 @@ class GitProbe:
         return self
 
     def read(self) -> GitState:
-        """Give commit, branch and dirtiness; all null outside a work tree, or when git takes too long."""
+        """Give commit, branch and dirtiness; all null outside a work tree, or when git takes too long. Asks once."""
+        if self._answer is None:
+            self._answer = self._wait()
+        return self._answer
+
+    def _wait(self) -> GitState:
         if self._process is None:
             return GitState()
         try:
@@ -53,7 +59,9 @@ def parse_git_status(answer: str) -> GitState:
     >>> parse_git_status("# branch.oid abc\\n# branch.head main\\n1 .M N... engine/api.py\\n")
     GitState(commit='abc', branch='main', dirty=True)
     """
-    header = dict(line[2:].split(" ", 1) for line in answer.splitlines() if line.startswith("# branch.") and " " in line[2:])
+    header = dict(
+        line[2:].split(" ", 1) for line in answer.splitlines() if line.startswith("# branch.") and " " in line[2:]
+    )
     commit = header.get("branch.oid")
     return GitState(
         commit=None if commit == "(initial)" else commit,

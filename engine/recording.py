@@ -34,7 +34,7 @@ class Documents:
     store: ArtefactStore
     results: Mapping[str, NodeResult]
 
-    def read(self, node: str, name: str) -> Any:  # noqa: ANN401 - whatever the node wrote
+    def read(self, node: str, name: str) -> Any:
         """Read one document of a node's output."""
         result = self.results.get(node)
         if result is None or result.output is None or not self.store.exists(result.output.digest):
@@ -50,7 +50,9 @@ class Documents:
         return result.output.notes if result is not None and result.output is not None else {}
 
 
-def complete_record(started: RunRecord, plan: ExecutionPlan, results: Sequence[NodeResult], documents: Documents) -> RunRecord:
+def complete_record(
+    started: RunRecord, plan: ExecutionPlan, results: Sequence[NodeResult], documents: Documents
+) -> RunRecord:
     """Give the record with everything that is known once the nodes have ended; times are the caller's."""
     failed = [result for result in results if result.state == "failed"]
     cancelled = any(result.state == "cancelled" for result in results)
@@ -77,19 +79,19 @@ def complete_record(started: RunRecord, plan: ExecutionPlan, results: Sequence[N
     )
 
 
-def report_content(record: RunRecord, plan: ExecutionPlan, documents: Documents, limits: tuple[int, int]) -> ReportContent:
+def report_content(
+    record: RunRecord, plan: ExecutionPlan, documents: Documents, limits: tuple[int, int]
+) -> ReportContent:
     """Gather what the HTML report shows."""
     evaluation = documents.read("evaluate", "evaluation.json")
-    importance = documents.read("train", "importance.json")
-    if evaluation is not None and importance is not None:
-        evaluation = {**evaluation, "importance": importance}
     labels = documents.read("features", "labels.json") or {}
     return ReportContent(
         run=record,
         plan=plan,
         evaluation=evaluation,
+        importance=documents.read("train", "importance.json") or {},
         data=DataUsed(
-            sources=tuple(_source(plan, pin, documents) for pin in record.snapshots),
+            sources=tuple(_source(pin, documents) for pin in record.snapshots),
             split=read_split(documents.read("split", "summary.json") or {}),
             usable_labels=labels.get("usable"),
             dropped_labels={name: count for name, count in labels.items() if name not in {"usable", "rows"}},
@@ -145,7 +147,7 @@ def _metrics(evaluation: Mapping[str, Any] | None, model: str) -> tuple[Metric, 
     return tuple(msgspec.convert(item, Metric) for item in found.get("metrics", {}).values())
 
 
-def _source(plan: ExecutionPlan, pin: SnapshotPin, documents: Documents) -> SourceData:
+def _source(pin: SnapshotPin, documents: Documents) -> SourceData:
     described = documents.read(f"ingest.{pin.source}", "source.json") or {}
     validation = documents.read(f"ingest.{pin.source}", "validation.json") or {}
     return SourceData(
@@ -170,5 +172,3 @@ def _component(plan: ExecutionPlan, name: str) -> str | None:
 
 def _own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,20 @@ from typing import Any
 
 import msgspec
 
+from engine.config.composed import ComposedConfig
 from engine.errors import IntegrityError, NotFoundError, StoreError, UsageError
+from engine.keys import Json
 from engine.plan.model import ExecutionPlan
-from engine.records import RunRecord
+from engine.records import ConfigValue, RunRecord
+from engine.spec import PipelineSpec
 
-_FILES = {"record": "run.json", "plan": "plan.json", "spec": "spec.json", "config": "config.yaml", "origins": "origins.json"}
+_FILES = {
+    "record": "run.json",
+    "plan": "plan.json",
+    "spec": "spec.json",
+    "config": "config.yaml",
+    "origins": "origins.json",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +65,17 @@ class RunFolder:
 
     def read_record(self) -> RunRecord:
         """Read `run.json`; a run that stopped without a word is given as `interrupted`."""
-        record = _read(self.path / _FILES["record"], RunRecord)
+        record: RunRecord = _read(self.path / _FILES["record"], RunRecord)
         if record.status == "running" and not self.is_alive():
-            return msgspec.structs.replace(record, status="interrupted", error="killed: it stopped without a word", exit_code=137)
+            return msgspec.structs.replace(
+                record, status="interrupted", error="killed: it stopped without a word", exit_code=137
+            )
         return record
 
     def read_plan(self) -> ExecutionPlan:
         """Read `plan.json`."""
-        return _read(self.path / _FILES["plan"], ExecutionPlan)
+        plan: ExecutionPlan = _read(self.path / _FILES["plan"], ExecutionPlan)
+        return plan
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -94,6 +106,47 @@ def create_folder(root: Path, run_id: str) -> RunFolder:
         hint = "give the runs folder free space and write permission, or set stores.runs"
         raise StoreError(f"cannot create the run folder {path}: {error.strerror}", hint=hint) from error
     return RunFolder(path)
+
+
+def write_start(
+    folder: RunFolder, record: RunRecord, plan: ExecutionPlan, config: ComposedConfig, spec: PipelineSpec
+) -> None:
+    """Write what is known before anything runs: record, plan, spec, composed config, and where each value came from."""
+    origins = [
+        ConfigValue(path=path, value=value, origin=str(config.origins.get(path, "default")))
+        for path, value in flatten(config.values)
+    ]
+    folder.write_record(record)
+    folder.write(_FILES["plan"], msgspec.json.encode(plan))
+    folder.write(_FILES["spec"], msgspec.json.encode(spec))
+    folder.write(_FILES["config"], dump_yaml(config.values))
+    folder.write(_FILES["origins"], msgspec.json.encode(origins))
+
+
+def flatten(value: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    """Give the leaves of a document with their dotted paths.
+
+    >>> list(flatten({"a": {"b": 1}, "c": [2]}))
+    [('a.b', 1), ('c.0', 2)]
+    """
+    items = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else None
+    )
+    if not items:
+        yield path, value
+        return
+    for key, item in items:
+        yield from flatten(item, f"{path}.{key}" if path else str(key))
+
+
+def dump_yaml(document: Json) -> bytes:
+    """Write a composed config as YAML; imported late, since only a run writes one."""
+    import yaml  # noqa: PLC0415 - start-up time
+
+    text: str = yaml.dump(
+        document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=120
+    )
+    return text.encode()
 
 
 def open_folder(root: Path, run_id: str) -> RunFolder:
@@ -139,7 +192,9 @@ def parse_sample(text: str | None) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text.strip())
     fraction = float(match[1]) / (100 if match[2] else 1) if match else 0.0
     if not 0 < fraction <= 1:
-        raise UsageError(f"--sample {text}: not a share of the rows", hint="write a percentage above 0, as in --sample 5%")
+        raise UsageError(
+            f"--sample {text}: not a share of the rows", hint="write a percentage above 0, as in --sample 5%"
+        )
     return fraction
 
 
@@ -152,20 +207,20 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101, S103 - a record is for everybody who may read the folder
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - a record is for everybody who may read the folder
         os.replace(temporary, path)  # noqa: PTH105
     except OSError as error:
         if temporary is not None and os.path.exists(temporary):  # noqa: PTH110
             os.unlink(temporary)  # noqa: PTH108
-        raise StoreError(f"cannot write {path}: {error.strerror}", hint="free some space, or make the folder writable") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}", hint="free some space, or make the folder writable"
+        ) from error
 
 
-def _read(path: Path, kind: type[Any]) -> Any:  # noqa: ANN401
+def _read(path: Path, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         raise NotFoundError(f"{path} is missing") from None
     except (msgspec.DecodeError, OSError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
-
-

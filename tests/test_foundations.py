@@ -71,7 +71,10 @@ def test_topological_order_or_a_real_cycle(raw: dict[int, list[int]]) -> None:
         order = topological(edges)
     except CyclicError as error:
         assert error.path[0] == error.path[-1]
-        assert all(after in edges[before] or before in edges.get(after, ()) for before, after in zip(error.path, error.path[1:], strict=False))
+        assert all(
+            after in edges[before] or before in edges.get(after, ())
+            for before, after in zip(error.path, error.path[1:], strict=False)
+        )
         return
     assert len(order) == len(set(order))
     assert all(order.index(other) < order.index(name) for name, needed in edges.items() for other in needed)

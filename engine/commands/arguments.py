@@ -68,16 +68,16 @@ def split_overrides(rest: Sequence[str]) -> list[str]:
     return list(rest)
 
 
-def print_json(value: Any) -> None:  # noqa: ANN401 - any record
+def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
 
 def say(text: str) -> None:
     """Tell people something, on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(text, file=sys.stderr)
 
 
 def show(text: str) -> None:
     """Print a result, on stdout."""
-    print(text)  # noqa: T201
+    print(text)

@@ -20,5 +20,8 @@ def run(argv: Sequence[str]) -> int:
         print_json(checks)
     else:
         for check in checks:
-            show(f"{check.status:<5} {check.name}: {check.message}" + (f"\n      next: {check.next_step}" if check.next_step else ""))
+            show(
+                f"{check.status:<5} {check.name}: {check.message}"
+                + (f"\n      next: {check.next_step}" if check.next_step else "")
+            )
     return ExitCode.UNAVAILABLE if any(check.status == "fail" for check in checks) else ExitCode.OK

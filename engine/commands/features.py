@@ -50,8 +50,10 @@ def _pick(described: list[dict[str, Any]], name: str) -> dict[str, Any]:
         if item["name"] == name:
             return item
     near = get_close_matches(name, [item["name"] for item in described], 3)
-    raise NotFoundError(f"no feature is called {name!r}", hint=f"near: {', '.join(near)}" if near else "engine features list")
+    raise NotFoundError(
+        f"no feature is called {name!r}", hint=f"near: {', '.join(near)}" if near else "engine features list"
+    )
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - JSON
+def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -15,9 +15,15 @@ from engine.stores.registry import Registry
 
 def run(argv: Sequence[str]) -> int:
     """Keep what the latest runs and every registered model refer to; delete the rest that is old enough."""
-    parser = Parser("gc", "Delete artefacts that no kept run and no registered model needs. Run folders are not touched.")
-    parser.add_argument("--keep-runs", type=int, default=20, metavar="N", help="the latest runs whose results stay (default: 20)")
-    parser.add_argument("--older-than", type=float, default=24.0, metavar="HOURS", help="spare what is younger (default: 24)")
+    parser = Parser(
+        "gc", "Delete artefacts that no kept run and no registered model needs. Run folders are not touched."
+    )
+    parser.add_argument(
+        "--keep-runs", type=int, default=20, metavar="N", help="the latest runs whose results stay (default: 20)"
+    )
+    parser.add_argument(
+        "--older-than", type=float, default=24.0, metavar="HOURS", help="spare what is younger (default: 24)"
+    )
     parser.add_argument("--runs-dir", metavar="DIR", default="runs")
     parser.add_argument("--artefacts", metavar="DIR", help="the artefact store (default: the project's)")
     parser.add_argument("--state", metavar="URL", help="the state database (default: the project's)")

@@ -34,12 +34,16 @@ pipeline or in `conf/config.yaml` under `extra_plugins: [<name>]`. Their paramet
 
 def run(argv: Sequence[str]) -> int:
     """Write the files that are not there yet; raises `UsageError` for a name that is none."""
-    parser = Parser("init", "Start a project: conf/ with a first pipeline, plugins/, .gitignore. Existing files are kept.")
+    parser = Parser(
+        "init", "Start a project: conf/ with a first pipeline, plugins/, .gitignore. Existing files are kept."
+    )
     parser.add_argument("folder", nargs="?", default=".", help="where (default: here)")
     parser.add_argument("--name", default="mine", help="the pipeline's name (default: mine)")
     arguments = parser.parse_args(argv)
     if not arguments.name.isidentifier():
-        raise UsageError(f"--name {arguments.name}: not a name", hint="letters, digits and underscores, not a digit first")
+        raise UsageError(
+            f"--name {arguments.name}: not a name", hint="letters, digits and underscores, not a digit first"
+        )
     root = Path(arguments.folder)
     files = {
         f"conf/pipeline/{arguments.name}.yaml": _PIPELINE.format(name=arguments.name),

@@ -40,7 +40,9 @@ def run(argv: Sequence[str]) -> int:
     }
     for made in named.values():
         made.add_argument("model", help="the model's name, as in flights")
-    named["show"].add_argument("version", nargs="?", default="champion", help="a number or an alias (default: champion)")
+    named["show"].add_argument(
+        "version", nargs="?", default="champion", help="a number or an alias (default: champion)"
+    )
     named["promote"].add_argument("version", type=int, help="the version's number")
     named["promote"].add_argument("--force", action="store_true", help="promote a version that its gates refused")
     for name in ("promote", "rollback"):
@@ -112,7 +114,9 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    entry = _registry(arguments).rollback(arguments.model, arguments.alias, actor=getpass.getuser(), reason=arguments.reason)
+    entry = _registry(arguments).rollback(
+        arguments.model, arguments.alias, actor=getpass.getuser(), reason=arguments.reason
+    )
     return _tell(entry, as_json=arguments.json)
 
 
@@ -125,7 +129,11 @@ def _history(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(held)
         else:
-            show(f"{held.name}:{held.version} (run {held.run_id}, {held.digest[:12]})" if held else "nothing held it then")
+            show(
+                f"{held.name}:{held.version} (run {held.run_id}, {held.digest[:12]})"
+                if held
+                else "nothing held it then"
+            )
         return 0
     entries = registry.history(arguments.model)
     if arguments.json:
@@ -181,7 +189,9 @@ def _find(registry: Registry, name: str, wanted: str) -> ModelVersion:
         if (held and version.version == held.version) or str(version.version) == wanted:
             return version
     listed = ", ".join(str(version.version) for version in versions)
-    raise NotFoundError(f"{name} has no version or alias {wanted!r}", hint=f"versions: {listed}; or an alias that is held")
+    raise NotFoundError(
+        f"{name} has no version or alias {wanted!r}", hint=f"versions: {listed}; or an alias that is held"
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides
 from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.plan.explain import NodeForecast
+    from engine.plan.model import ExecutionPlan
 
 
 def run(argv: Sequence[str]) -> int:
@@ -22,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
     from engine.runs import last_plan, parse_sample  # noqa: PLC0415
 
     planned = plan(declare(project_of(arguments), split_overrides(rest)), parse_sample(arguments.sample))
-    nodes = planned.forecast(*last_plan(planned.stores, planned.plan.pipeline))
+    nodes = planned.forecast(*last_plan(planned.stores.runs_root, planned.plan.pipeline))
     if arguments.json:
         print_json({"pipeline": planned.plan.pipeline, "plan_digest": planned.plan.digest, "nodes": nodes})
     else:
@@ -32,14 +37,14 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _draw(plan, nodes, target: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    from engine.report.graph import draw_plan  # noqa: PLC0415
+def _draw(plan: ExecutionPlan, nodes: Sequence[NodeForecast], target: str) -> None:
+    from engine.report.graph import draw_graph  # noqa: PLC0415 - only for --graph
 
     path = Path(target)
     if path.suffix != ".svg":
         raise UsageError(f"--graph {target}: only .svg is drawn", hint="name a file that ends in .svg")
     try:
-        path.write_text(draw_plan(plan, nodes), encoding="utf-8")
+        path.write_text(draw_graph(plan, forecast=nodes), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--graph {target}: {error.strerror}") from error
     say(f"drew {path}")

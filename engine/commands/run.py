@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.commands.arguments import Parser, print_json, project_of, say, show
-from engine.errors import EngineError, ExitCode, UsageError
+from engine.commands.arguments import Parser, print_json, project_of, show
+from engine.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from engine.config import ComposedConfig
@@ -31,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     from engine.config import compose, needs_hydra, run_hydra  # noqa: PLC0415 - start-up time of --help
 
     project = project_of(arguments)
-    if not needs_hydra(rest):
+    if not needs_hydra(rest, project):
         return _run_one(project, compose(project, rest), arguments, list(argv))
     codes: list[int] = []
     run_hydra(project, rest, lambda config: codes.append(_run_one(project, config, arguments, list(argv))))
@@ -39,13 +37,22 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("run", "Run a pipeline: ingest, validate, compute features, train, evaluate, gate, promote, report.", epilog=EPILOG)
+    parser = Parser(
+        "run",
+        "Run a pipeline: ingest, validate, compute features, train, evaluate, gate, promote, report.",
+        epilog=EPILOG,
+    )
     add = parser.add_argument
     add("--json", action="store_true", help="print one JSON object about the run on stdout")
     add("--ndjson", action="store_true", help="print every event as a line of JSON on stdout")
     add("--log-format", choices=["text", "json"], default="text", help="how progress is told on stderr")
     add("--quiet", "-q", action="store_true", help="no progress, only the outcome")
-    add("--from", dest="from_", metavar="NODE", help="run this node and all that need it; what comes before is taken from the cache")
+    add(
+        "--from",
+        dest="from_",
+        metavar="NODE",
+        help="run this node and all that need it; what comes before is taken from the cache",
+    )
     add("--to", metavar="NODE", help="stop after this node")
     add("--only", metavar="NODE", help="run just this node")
     add("--sample", metavar="P%", help="train on that share of the spine, as in 5%%; nothing is registered")
@@ -55,10 +62,11 @@ def _parser() -> Parser:
 
 
 def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Namespace, argv: list[str]) -> int:
-    from engine.api import RunOptions, answer, declare_composed, plan, run as run_plan  # noqa: PLC0415
+    from engine.api import declare_composed, plan  # noqa: PLC0415 - start-up time of --help
     from engine.clock import SystemClock  # noqa: PLC0415
     from engine.execute.progress import choose_progress  # noqa: PLC0415
     from engine.provenance import GitProbe  # noqa: PLC0415
+    from engine.running import Around, RunOptions, answer, run as run_plan  # noqa: PLC0415
     from engine.runs import parse_sample  # noqa: PLC0415
 
     git = GitProbe(project.root).start()
@@ -71,12 +79,35 @@ def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Names
         sample=arguments.sample,
         command=("engine", "run", *argv),
     )
-    progress = choose_progress(
+    display = choose_progress(
         quiet=arguments.quiet, ndjson=sys.stdout if arguments.ndjson else None, log_format=arguments.log_format
     )
-    record, folder = run_plan(planned, options, progress, SystemClock(), git)
+    try:
+        record, folder = run_plan(planned, options, Around(display, SystemClock(), git))
+    finally:
+        display.close()
     if arguments.json:
         print_json(answer(record, folder))
     elif not arguments.ndjson:
         show(_outcome(record, str(folder.path)))
     return record.exit_code
+
+
+def _outcome(record: RunRecord, folder: str) -> str:
+    """Say in a few lines how it went and what to look at."""
+    ran, cached = (sum(node.state == state for node in record.nodes) for state in ("ran", "cached"))
+    verdict = f", verdict {record.verdict}" if record.verdict else ""
+    model = f"; {record.model} {'is champion' if record.promoted else 'is registered'}" if record.model else ""
+    lines = [
+        f"run {record.run_id}: {record.status}{verdict}{model}; {ran} ran, {cached} cached, {record.seconds:.1f} s"
+    ]
+    lines += [
+        f"  {metric.name:<20} {metric.value:.4f}  [{metric.low:.4f}, {metric.high:.4f}]"
+        for metric in record.metrics
+        if metric.value is not None and metric.low is not None and metric.high is not None
+    ]
+    lines += [f"  gate {gate.name}: {gate.status}: {gate.reason}" for gate in record.gates if gate.status != "pass"]
+    if record.error:
+        lines.append(f"  error: {record.error}")
+    lines.append(f"  report: {record.report}" if record.report else f"  folder: {folder}")
+    return "\n".join(lines)

@@ -84,11 +84,19 @@ def describe_run(record: RunRecord, path: Path) -> str:
     if record.overrides:
         lines.append(f"overrides: {' '.join(record.overrides)}")
     if record.metrics:
-        lines += ["", render_table(["metric", "value", "low", "high"], [[m.name, m.value, m.low, m.high] for m in record.metrics])]
+        lines += [
+            "",
+            render_table(
+                ["metric", "value", "low", "high"], [[m.name, m.value, m.low, m.high] for m in record.metrics]
+            ),
+        ]
     if record.gates:
         rows = [[gate.name, gate.status, gate.observed, gate.required] for gate in record.gates]
         lines += ["", render_table(["gate", "status", "observed", "required"], rows)]
-    nodes = [[node.name, node.state, round(node.seconds, 2), node.output and node.output.digest[:12]] for node in record.nodes]
+    nodes = [
+        [node.name, node.state, round(node.seconds, 2), node.output.digest[:12] if node.output else None]
+        for node in record.nodes
+    ]
     lines += ["", render_table(["node", "state", "seconds", "digest"], nodes)]
     lines += ["", *(f"{pin.source}: {pin.repository}@{pin.commit[:12]}, {pin.rows} rows" for pin in record.snapshots)]
     return "\n".join([*lines, f"folder: {path}", *([f"report: {record.report}"] if record.report else [])])

@@ -24,7 +24,9 @@ def render_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     widths = [max([len(header), *(len(row[i]) for row in texts)]) for i, header in enumerate(headers)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(cells, widths, numeric, strict=True))
+        padded = (
+            f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(cells, widths, numeric, strict=True)
+        )
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(headers), line(["-" * width for width in widths]), *(line(row) for row in texts)])

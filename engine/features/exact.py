@@ -1,8 +1,8 @@
 """Exact numbers: doubles quantised to integers once, and the only place where sums become means and deviations.
 
-Integers add up the same in any order and any grouping, so a window's sum, count and sum of squares do not depend on how the
-rows were partitioned or when they arrived. `finalise` turns them into doubles with a fixed sequence of correctly rounded
-operations, the same for 64-bit integers and for Python's own. Called by `sources` and `windows`.
+Integers add up the same in any order and any grouping, so a window's sum, count and sum of squares do not depend on
+how the rows were partitioned or when they arrived. `finalise` turns them into doubles with a fixed sequence of
+correctly rounded operations, the same for 64-bit integers and for Python's own. Called by `sources` and `windows`.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def finalise_std(count: Integers, spread: Doubles, decimals: int) -> Doubles:
 
 
 def spread_of(count: Integers, total: Integers, squares: Integers) -> Doubles:
-    """n * sum(x^2) - sum(x)^2 in exact integers, as the nearest doubles."""
-    if total.dtype == object or squares.dtype == object:
+    """Compute n * sum(x^2) - sum(x)^2 in exact integers, as the nearest doubles."""
+    if total.dtype.hasobject or squares.dtype.hasobject:
         n, s, q = (array.astype(object) for array in (count, total, squares))
         return to_doubles(n * q - s * s)
     frame = pl.DataFrame({"n": count, "s": total, "q": squares}).cast(pl.Int128)

@@ -1,9 +1,9 @@
 """SQL scalar expressions: parse, check against typed columns, list the columns read, canonical JSON.
 
-Text enters from the specs; a frozen tree leaves, for `lowering` to evaluate and for keys to depend on. Semantics: null in,
-null out, except where SQL says otherwise; AND and OR are three-valued; division by zero, an integer that leaves 64 bits, a
-double that is not finite and a timestamp outside the years 1 to 9999 give null; CONCAT, LEAST and GREATEST ignore nulls.
-Nothing here imports a data library, so that checking a configuration stays fast.
+Text enters from the specs; a frozen tree leaves, for `lowering` to evaluate and for keys to depend on. Semantics:
+null in, null out, except where SQL says otherwise; AND and OR are three-valued; division by zero, an integer that
+leaves 64 bits, a double that is not finite and a timestamp outside the years 1 to 9999 give null; CONCAT, LEAST and
+GREATEST ignore nulls. Nothing here imports a data library, so that checking a configuration stays fast.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import cast
 
 import msgspec
 
+from engine.features.lexer import KEYWORDS
 from engine.features.parser import parse_text
 from engine.features.syntax import (
     Call,
@@ -27,6 +28,7 @@ from engine.features.syntax import (
     walk,
 )
 from engine.features.typing_rules import CASTS, NAMES, SIGNATURES, Site, unify
+from engine.features.vocabulary import MOMENTS, QUERY_WORDS
 from engine.keys import Json
 
 __all__ = [
@@ -94,7 +96,7 @@ def to_json(expression: Expression) -> Json:
 def from_json(value: Json) -> Expression:
     """Read what `to_json` wrote; raises `ExpressionError`."""
     try:
-        return msgspec.convert(value, Expression)  # type: ignore[arg-type]
+        return cast("Expression", msgspec.convert(value, Expression))
     except msgspec.ValidationError as error:
         raise ExpressionError(f"not an expression tree: {error}", 0) from error
 
@@ -179,9 +181,7 @@ def render(expression: Expression) -> str:
 
 
 def _must_quote(name: str) -> bool:
-    from engine.features.lexer import KEYWORDS
-
-    return not (name.isidentifier() and name.isascii()) or name.lower() in KEYWORDS
+    return not (name.isidentifier() and name.isascii()) or name.lower() in KEYWORDS | QUERY_WORDS | MOMENTS
 
 
 def _render_literal(node: Literal) -> str:

@@ -1,7 +1,8 @@
 """Compile features: order them by what they need, type each, and refuse what would leak or cannot be computed.
 
 Called by `program.compile_program`, which gives the compiled sources and the spine. Each function here either returns a
-step or records why there is none; a feature that needs a refused one is skipped in silence, since one mistake is enough.
+step or records why there is none; a feature that needs a refused one is skipped in silence, since one mistake is
+enough.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SUMMED = frozenset({"sum", "mean", "std"})
 
 @dataclass(slots=True)
 class Scope:
-    """What is known while compiling: sources (None when one is broken), the frame's columns so far, what was refused."""
+    """What is known while compiling: sources (None for a broken one), the columns so far, what was refused."""
 
     sources: Mapping[str, SourceProgram | None]
     spine: SpineSpec

@@ -26,7 +26,13 @@ DTYPES: dict[str, Any] = {
     "duration": pl.Int64(),
     "null": pl.Null(),
 }
-_MICROSECONDS = {"microseconds": 1, "seconds": 10**6, "minutes": 60 * 10**6, "hours": 3600 * 10**6, "days": 86_400 * 10**6}
+_MICROSECONDS = {
+    "microseconds": 1,
+    "seconds": 10**6,
+    "minutes": 60 * 10**6,
+    "hours": 3600 * 10**6,
+    "days": 86_400 * 10**6,
+}
 _MANY = 16
 
 
@@ -45,7 +51,7 @@ Args: TypeAlias = list[Part]
 Build: TypeAlias = Callable[[Args, str, Call], pl.Expr]
 
 
-def literal(value: Any, type_: str) -> Part:  # noqa: ANN401 - bool, int, float, str or None
+def literal(value: Any, type_: str) -> Part:
     """A constant of exactly that type: never a decimal, never a narrower integer."""
     return Part(pl.lit(value, dtype=DTYPES[type_]), type_, simple=True)
 
@@ -110,7 +116,9 @@ def _in(args: Args, _type: str, node: Call) -> pl.Expr:
         return value.is_in(pl.Series(constants, dtype=DTYPES[args[0].type]).implode())
     tests = [value == item for item in items]
     while len(tests) > 1:  # a balanced tree: a long list must not nest deeply
-        tests = [reduce(lambda left, right: left | right, tests[start : start + 2]) for start in range(0, len(tests), 2)]
+        tests = [
+            reduce(lambda left, right: left | right, tests[start : start + 2]) for start in range(0, len(tests), 2)
+        ]
     return tests[0]
 
 
@@ -149,7 +157,7 @@ def _modulo(args: Args, _type: str, _node: Call) -> pl.Expr:
     """The remainder of truncated division: it has the sign of the dividend, as in SQL; null for a zero divisor."""
     left, right = wide(args[0]), wide(args[1])
     rest = left.abs() % right.abs()
-    return pl.when(left < 0).then(-rest).otherwise(rest).cast(pl.Int64, strict=False)
+    return pl.when(left < 0).then(0 - rest).otherwise(rest).cast(pl.Int64, strict=False)
 
 
 def _duration(args: Args, _type: str, node: Call) -> pl.Expr:
@@ -212,7 +220,7 @@ ARITHMETIC: dict[str, Callable[..., pl.Expr]] = {
     "+": lambda left, right: left + right,
     "-": lambda left, right: left - right,
     "*": lambda left, right: left * right,
-    "neg": lambda value: -value,
+    "neg": lambda value: 0 - value,
 }
 """Operators on doubles as they are, and on integers in 128 bits."""
 

@@ -3,8 +3,9 @@
 Enters: named expressions and the types of the frame's columns. Leaves: a `Lowered` program of stages, evaluated by
 `evaluate`. Called by `sources`, `windows`, `label` and `compute`. Three things make it safe, each held by a test:
 
-- Polars divides by a scalar through its reciprocal when there are many rows and directly when there is one, so every
-  constant inside a divisor is a real column here, and stages are re-materialised so that no column is secretly a scalar.
+- Polars divides by a scalar through its reciprocal when there are many rows and directly when there is one, and raises
+  to the power of a column otherwise than to that of its only value. So every constant inside a divisor is a real column
+  here, no column is secretly a scalar, and a single row is evaluated as two.
 - Doubles that are not finite become null. Sums, products and quotients carry a non-finite value on, so one check at the
   end of such a chain equals a check after each step; a divisor is checked on its own.
 - A value that is used twice is made once, in an earlier stage: nothing is evaluated exponentially often.
@@ -35,6 +36,7 @@ from engine.features.lowered_functions import (
 from engine.features.syntax import Call, Case, Cast, Column, Expression, Literal
 from engine.features.timestamps import MAX_MOMENT, MIN_MOMENT, TIMESTAMP
 
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """Stages of hidden columns, then the outputs. `constants` are the hidden columns that divisors need."""
@@ -59,20 +61,23 @@ def lower(expressions: Mapping[str, Expression], columns: Mapping[str, str]) -> 
 def evaluate(lowered: Lowered, frame: pl.DataFrame) -> pl.DataFrame:
     """Evaluate over a frame: one column a name, one row a row. The frame's columns have the types of the specs."""
     if not lowered.names:
-        return pl.DataFrame({"": [None] * frame.height}).select([])
+        return pl.DataFrame(height=frame.height)
+    height = frame.height
     work = materialise(frame)
     if lowered.constants:
         work = work.with_columns(
-            pl.Series(name, [value], dtype=DTYPES[type_]).new_from_index(0, frame.height).alias(name)
+            pl.Series(name, [value], dtype=DTYPES[type_]).new_from_index(0, work.height)
             for name, (value, type_) in lowered.constants.items()
         )
     for stage in lowered.stages:
         work = materialise(work.with_columns(stage))
-    return materialise(work.with_columns(lowered.outputs).select(lowered.names))
+    return materialise(work.with_columns(lowered.outputs).select(lowered.names)).head(height)
 
 
 def materialise(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same frame as contiguous real columns: Polars keeps literals as scalars, and scalars divide differently."""
+    """The same frame as contiguous real columns, and one row twice: Polars computes with scalars in another way."""
+    if frame.height == 1:
+        return pl.DataFrame([column.new_from_index(0, 2) for column in frame.get_columns()])
     return pl.DataFrame([column.rechunk() for column in frame.get_columns()])
 
 
@@ -127,7 +132,7 @@ class _Builder:
         made = self.hoist(part)
         return Part(pl.when(made.expr.is_finite()).then(made.expr), "f64", made.stage)
 
-    def _constant(self, value: Any, type_: str) -> Part:  # noqa: ANN401
+    def _constant(self, value: Any, type_: str) -> Part:
         if type_ == "null":
             return literal(value, type_)
         name = f"\x00{type_}:{value!r}"
@@ -140,12 +145,14 @@ class _Builder:
         part = self.guarded(self.lower(node.operand, solid=solid))
         if part.type == "str" and node.type == "timestamp":
             part = self.hoist(part)
-        return Part(cast(part.expr, part.type, node.type), node.type, part.stage)
+        raw = part.type == "str" and node.type == "f64"  # the texts 'nan' and 'inf'
+        return Part(cast(part.expr, part.type, node.type), node.type, part.stage, raw)
 
     def _case(self, node: Case, solid: bool) -> Part:  # noqa: FBT001
         result = type_of(node, self._columns)
         operand = self.hoist(self.guarded(self.lower(node.operand, solid=solid))) if node.operand is not None else None
-        stage, chain = operand.stage if operand is not None else 0, None
+        stage = operand.stage if operand is not None else 0
+        chain: Any = None
         for condition, value in node.branches:
             test = self.guarded(self.lower(condition, solid=solid))
             if operand is not None:
@@ -153,8 +160,8 @@ class _Builder:
                 test = Part(left == right, "bool", test.stage)
             then = widen(self.guarded(self.lower(value, solid=solid)), result)
             stage = max(stage, test.stage, then.stage)
-            when = pl.when(test.expr.cast(pl.Boolean)) if chain is None else chain.when(test.expr.cast(pl.Boolean))
-            chain = when.then(then.expr)
+            holds = test.expr.cast(pl.Boolean)
+            chain = (pl.when(holds) if chain is None else chain.when(holds)).then(then.expr)
         last = node.otherwise if node.otherwise is not None else Literal("null", None)
         otherwise = widen(self.guarded(self.lower(last, solid=solid)), result)
         if chain is None:

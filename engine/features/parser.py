@@ -1,7 +1,7 @@
 """A Pratt parser for SQL scalar expressions: text in, tree out. Called by `expression.parse`.
 
-Binding, loosest first: OR; AND; NOT; comparisons, IS, IN, BETWEEN, LIKE; ||; + -; * / %; unary minus. Aggregates, window
-functions and subqueries are refused by name: each has its own place in a pipeline, where time is respected.
+Binding, loosest first: OR; AND; NOT; comparisons, IS, IN, BETWEEN, LIKE; ||; + -; * / %; unary minus. Aggregates,
+window functions and subqueries are refused by name: each has its own place in a pipeline, where time is respected.
 """
 
 from __future__ import annotations
@@ -11,33 +11,17 @@ import math
 from engine.features.lexer import Token, tokenize
 from engine.features.syntax import Call, Case, Cast, Column, Expression, ExpressionError, Literal, nearest, walk
 from engine.features.typing_rules import SIGNATURES
-
-CAST_TYPES = {
-    "bigint": "i64",
-    "int": "i64",
-    "integer": "i64",
-    "i64": "i64",
-    "double": "f64",
-    "float": "f64",
-    "real": "f64",
-    "f64": "f64",
-    "varchar": "str",
-    "text": "str",
-    "string": "str",
-    "str": "str",
-    "boolean": "bool",
-    "bool": "bool",
-    "timestamp": "timestamp",
-}
-AGGREGATES = frozenset(
-    "count sum avg mean min max std stddev stddev_samp var variance median mode any_value first last array_agg "  # noqa: SIM905
-    "string_agg quantile percentile_cont approx_count_distinct".split()
+from engine.features.vocabulary import (
+    AGGREGATES,
+    CAST_TYPES,
+    CHANGING,
+    INTERVAL_UNITS,
+    MOMENTS,
+    OTHER_NAMES,
+    QUERY_WORDS,
+    WINDOW_FUNCTIONS,
+    WINDOW_WORDS,
 )
-WINDOWED = frozenset("row_number rank dense_rank lag lead ntile first_value last_value nth_value".split())  # noqa: SIM905
-MOMENTS = frozenset(
-    "now current_timestamp current_date current_time localtimestamp today getdate random rand uuid".split()  # noqa: SIM905
-)
-UNITS = {"second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6, "day": 86400 * 10**6, "week": 7 * 86400 * 10**6}
 
 MAX_DEPTH = 80
 _COMPARISON = 40
@@ -126,12 +110,12 @@ class _Parser:
         if token.kind == "end":
             return ExpressionError(f"the expression ends where {wanted} is expected", token.offset)
         lowered = token.text.lower()
-        if token.kind == "name" and lowered in {"over", "filter", "within"}:
+        if token.kind == "name" and lowered in WINDOW_WORDS:
             return ExpressionError(
                 "window functions are not scalars: declare a feature with `from`, `of`, `agg` and `window`",
                 token.offset,
             )
-        if token.kind == "name" and lowered in {"select", "from", "where", "group", "order", "join", "union", "with"}:
+        if token.kind == "name" and lowered in QUERY_WORDS:
             return ExpressionError(
                 "queries are not scalars: another source's value comes from a feature with `lookup` or `from`",
                 token.offset,
@@ -178,7 +162,7 @@ class _Parser:
     def _sign(self) -> Expression:
         token = self._next
         if self._accept("("):
-            if self._next.text.lower() == "select":
+            if self._next.kind == "name" and self._next.text.lower() == "select":
                 raise self._unexpected("a value")
             inner = self.expression(0)
             self._expect(")", "to close the parenthesis")
@@ -213,7 +197,7 @@ class _Parser:
     def _name(self) -> Expression:
         token = self._take()
         if not self._accept("("):
-            if token.text.lower() in {"current_timestamp", "current_date", "current_time", "localtimestamp"}:
+            if token.text.lower() in MOMENTS:
                 raise _moment(token)
             if token.text.lower() == "select":
                 self._position -= 1
@@ -229,9 +213,7 @@ class _Parser:
             self._expect(")", f"to close {name.upper()}(")
         if name == "pi" and not arguments:
             return Literal("f64", math.pi, token.offset)
-        return Call(
-            {"ceiling": "ceil", "pow": "power", "length": "length"}.get(name, name), tuple(arguments), token.offset
-        )
+        return Call(OTHER_NAMES.get(name, name), tuple(arguments), token.offset)
 
     def _infix(self, left: Expression, token: Token, power: int) -> Expression:
         self._take()
@@ -262,7 +244,7 @@ class _Parser:
 
     def _in(self, left: Expression) -> Expression:
         self._expect("(", "after IN")
-        if self._next.text.lower() == "select":
+        if self._next.kind == "name" and self._next.text.lower() == "select":
             raise self._unexpected("a value")
         items = [self.expression(0)]
         while self._accept(","):
@@ -311,12 +293,12 @@ class _Parser:
         words = text.text.split() if text.kind == "string" else []
         if text.kind == "string" and len(words) == 1 and self._next.kind == "name":
             words.append(self._take().text)
-        unit = UNITS.get(words[1].lower().removesuffix("s")) if len(words) == 2 else None
+        unit = INTERVAL_UNITS.get(words[1].lower().removesuffix("s")) if len(words) == 2 else None
         if unit is None or not words[0].removeprefix("-").isdecimal():
             raise ExpressionError(
                 "an interval is a whole number and a unit, as in INTERVAL '5 minutes'",
                 text.offset,
-                allowed=tuple(f"{name}s" for name in UNITS),
+                allowed=tuple(f"{name}s" for name in INTERVAL_UNITS),
             )
         return Call("microseconds", (_integer(int(words[0]) * unit, token.offset),), token.offset)
 
@@ -341,7 +323,7 @@ def _known_function(token: Token) -> None:
     name = token.text.lower()
     if name in SIGNATURES and SIGNATURES[name].callable:
         return
-    if name in {"ceiling", "pow", "pi"}:
+    if name in OTHER_NAMES or name == "pi":
         return
     if name in AGGREGATES:
         raise ExpressionError(
@@ -349,12 +331,12 @@ def _known_function(token: Token) -> None:
             + (" (of two values, LEAST or GREATEST)" if name in {"min", "max"} else ""),
             token.offset,
         )
-    if name in WINDOWED:
+    if name in WINDOW_FUNCTIONS:
         raise ExpressionError(
-            f"{name.upper()} is a window function, not a scalar: declare a feature with `from`, `of`, `agg` and `window`",
+            f"{name.upper()} is a window function, not a scalar: declare a feature with `from`, `agg` and `window`",
             token.offset,
         )
-    if name in MOMENTS:
+    if name in CHANGING:
         raise _moment(token)
     known = tuple(sorted(key.upper() for key, signature in SIGNATURES.items() if signature.callable))
     meant = nearest(name, known)

@@ -1,7 +1,8 @@
 """Compile a declaration to a `FeatureProgram`: all checks that need no data, all problems at once.
 
-Enters: the specs of features, spine, label and sources. Leaves: `CompileResult`, the one program that training and serving
-evaluate and the programs that ingest applies. Called by `engine check` and the planner, so it imports no data library.
+Enters: the specs of features, spine, label and sources. Leaves: `CompileResult`, the one program that training and
+serving evaluate and the programs that ingest applies. Called by `engine check` and the planner, so it imports no data
+library.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import polars as pl
 
 from engine.errors import DataError
 from engine.features.exact import quantise
+from engine.features.frames import plain
 from engine.features.lowered_functions import DTYPES, cast
 from engine.features.lowering import evaluate, lower
 from engine.features.steps import SourceProgram
@@ -65,10 +66,10 @@ def ingest_source(program: SourceProgram, frame: pl.DataFrame | pl.LazyFrame) ->
             values, unfit = _quantised(work[step.name], program.decimals[step.name])
             not_quantisable[step.name] = unfit
             work = work.with_columns(values)
-        work = work.with_columns(_plain_zero(work[step.name]))
+        work = work.with_columns(plain(work[step.name]))
         types[step.name] = step.type
     if program.where is not None:
-        work = work.filter(evaluate(lower({"": program.where}, types), work)[""])
+        work = work.filter(evaluate(lower({"where": program.where}, types), work)["where"])
     return Ingested(work, raw.height, _some(not_finite), _some(not_castable), _some(not_quantisable))
 
 
@@ -91,11 +92,6 @@ def _quantised(values: pl.Series, decimals: int) -> tuple[pl.Series, int]:
     return kept, kept.null_count() - values.null_count()
 
 
-def _plain_zero(values: pl.Series) -> pl.Series:
-    """Doubles without negative zeros."""
-    return values + 0.0 if values.dtype == pl.Float64 else values
-
-
 def _cast(source: str, values: pl.Series, type_: str) -> pl.Series:
     """One raw column as its declared type; a value that does not convert is null."""
     column = pl.col(values.name)
@@ -106,7 +102,7 @@ def _cast(source: str, values: pl.Series, type_: str) -> pl.Series:
             f"source `{source}`: column `{values.name}` is {values.dtype} and cannot be read as {type_}: {error}",
             hint=f"correct sources.{source}.columns.{values.name}",
         ) from error
-    return _finite(_plain_zero(made))[0]
+    return plain(made)
 
 
 def _converted(column: pl.Expr, dtype: pl.DataType, type_: str) -> pl.Expr:

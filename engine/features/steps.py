@@ -1,7 +1,8 @@
 """The compiled values: what a source does to raw rows, and what each feature computes. Frozen, and plain JSON.
 
-`compile_program` makes them; `compute`, `label`, `encoders` and `sources` evaluate them; the feature program ships inside
-the model package. Prose is left out, so an edited description changes no digest. Durations are integer microseconds.
+`compile_program` makes them; `compute`, `label`, `encoders` and `sources` evaluate them; the feature program ships
+inside the model package. Prose is left out, so an edited description changes no digest. Durations are integer
+microseconds.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Formula(Step, frozen=True, kw_only=True):
 
 
 class Lookup(Step, frozen=True, kw_only=True):
-    """`column` of the latest visible row of `source` whose key columns equal the frame's (`on`: source column, frame column)."""
+    """`column` of the latest visible row of `source` with the frame's key; `on` pairs source and frame columns."""
 
     source: str
     column: str
@@ -101,7 +102,10 @@ class SourceProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @staticmethod
     def from_json(document: Json) -> SourceProgram:
         """Read what `to_json` wrote; raises `IntegrityError`."""
-        return _convert(document, SourceProgram)
+        try:
+            return msgspec.convert(document, SourceProgram)
+        except msgspec.ValidationError as error:
+            raise IntegrityError(f"not a source program: {error}") from error
 
 
 class SpineProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,7 +147,10 @@ class FeatureProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @staticmethod
     def from_json(document: Json) -> FeatureProgram:
         """Read what `to_json` wrote; raises `IntegrityError` for another version or a damaged document."""
-        program = _convert(document, FeatureProgram)
+        try:
+            program = msgspec.convert(document, FeatureProgram)
+        except msgspec.ValidationError as error:
+            raise IntegrityError(f"not a feature program: {error}") from error
         if program.version != PROGRAM_VERSION:
             raise IntegrityError(
                 f"feature program version {program.version}; this engine evaluates version {PROGRAM_VERSION}",
@@ -199,10 +206,3 @@ class FeatureProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """The columns that `encode` needs to give these features: an encoded one's operand, any other itself."""
         steps = (self.by_name[name] for name in names)
         return tuple(dict.fromkeys(step.column if isinstance(step, Encoded) else step.name for step in steps))
-
-
-def _convert(document: Json, target: type[msgspec.Struct]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    try:
-        return msgspec.convert(document, target)
-    except msgspec.ValidationError as error:
-        raise IntegrityError(f"not a {target.__name__}: {error}") from error

@@ -1,7 +1,7 @@
 """The expression tree: a few frozen nodes, what they are called, and how an expression is refused.
 
-`parser` makes trees, `typing_rules` types them, `lowering` turns them into Polars. A tree is part of a feature program, so
-it is stored as JSON and its shape is versioned with the program. Nothing here imports a data library.
+`parser` makes trees, `typing_rules` types them, `lowering` turns them into Polars. A tree is part of a feature
+program, so it is stored as JSON and its shape is versioned with the program. Nothing here imports a data library.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     >>> nearest("amuont", ["amount", "country"])
     'amount'
     """
-    import difflib  # only when something is wrong
+    import difflib  # noqa: PLC0415 - for start-up time: only when something is wrong
 
     lowered = {candidate.lower(): candidate for candidate in known}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)

@@ -1,7 +1,8 @@
 """Moments: the one time type of frames, its range, and texts that stand for a moment.
 
-A moment is microseconds since 1970 in UTC (`TIMESTAMP`), within the years 1 to 9999. Polars guesses a text's format from the
-data it happens to see, so the formats are fixed here. Called by `lowering`, `sources`, `compute` and `label`.
+A moment is microseconds since 1970 in UTC (`TIMESTAMP`), within the years 1 to 9999. Polars guesses a text's format
+from the data it happens to see, so the formats are fixed here. Called by `lowering`, `sources`, `compute` and
+`label`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,6 @@ def within_range(moment: pl.Expr) -> pl.Expr:
 def _by_pattern(text: pl.Expr, pattern: str) -> pl.Expr:
     if "%z" in pattern or "%#z" in pattern:
         return text.str.to_datetime(pattern, time_unit="us", time_zone="UTC", strict=False)
-    if "%H" in pattern or "%I" in pattern:
+    if "%H" in pattern:
         return text.str.to_datetime(pattern, time_unit="us", strict=False).dt.replace_time_zone("UTC")
     return text.str.to_date(pattern, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

@@ -1,11 +1,12 @@
 """Which operators and functions an expression may use, and the type each gives. Called by `parser` and `expression`.
 
-Types are the column types of the specs, plus `duration` (inside expressions only) and `null` (the type of NULL). Integers
-and doubles mix and give doubles; `/` always gives a double; everything else converts by CAST only.
+Types are the column types of the specs, plus `duration` (inside expressions only) and `null` (the type of NULL).
+Integers and doubles mix and give doubles; `/` always gives a double; everything else converts by CAST only.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,6 +18,7 @@ Rule: TypeAlias = Callable[["Site"], str]
 NUMERIC = ("i64", "f64")
 NAMES = {"i64": "bigint", "f64": "double", "str": "varchar", "bool": "boolean"}
 MAX_DECIMALS = 12
+FORMAT_PARTS = ("%Y", "%m", "%b", "%d", "%j", "%H", "%M", "%S", "%.f", "%z", "%#z", "%%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Signature:
 
 def unify(left: str, right: str) -> str | None:
     """The common type of two values, or None: null joins anything, integers widen to doubles."""
-    if left == right or right == "null":
+    if right in {left, "null"}:
         return left
     if left == "null":
         return right
@@ -214,7 +216,7 @@ def _calendar(site: Site) -> str:
 
 
 def _is_zone(name: str) -> bool:
-    from zoneinfo import ZoneInfo  # only for expressions that name a zone
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for expressions that name a zone
 
     try:
         ZoneInfo(name)
@@ -242,7 +244,15 @@ def _duration(site: Site) -> str:
 def _parse_timestamp(site: Site) -> str:
     site.require(0, ("str",), "a text")
     if len(site.args) == 2:
-        site.literal(1, "str", "a format such as '%Y-%m-%d %H:%M'")
+        pattern = site.literal(1, "str", "a format such as '%Y-%m-%d %H:%M'")
+        parts = re.findall(r"%(?:\.f|#z|.|$)", str(pattern.value))
+        strange = [part for part in parts if part not in FORMAT_PARTS]
+        if strange:
+            raise ExpressionError(f"{strange[0]!r} is not a part of a format", pattern.offset, allowed=FORMAT_PARTS)
+        date = "%Y" in parts and ({"%m", "%d"} <= set(parts) or {"%b", "%d"} <= set(parts) or "%j" in parts)
+        if not date or ("%H" in parts) != ("%M" in parts):
+            message = "a format names the year, the month and the day (%Y-%m-%d), and the hour with its minute (%H:%M)"
+            raise ExpressionError(message, pattern.offset)
     return "timestamp"
 
 

@@ -10,21 +10,28 @@ _WORST_SLICES = 5
 
 def render_card(card: Mapping[str, Any], described: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
     """Write the card from measured facts and from what the pipeline's `card:` says; nothing is made up for what is absent."""
-    return "\n\n".join(
-        section
-        for section in (
-            f"# Model card: {described['pipeline']}",
-            card["doc"],
-            _facts(card, described),
-            _section("Intended use", card["intended_use"] or "Not stated. Say it in the pipeline's `card.intended_use`."),
-            _section("Limitations", card["limitations"] or "Not stated. Say it in the pipeline's `card.limitations`."),
-            _section("Data", _data(described)),
-            _section("Quality on the test period", _metrics(evidence)),
-            _section("Weakest slices", _slices(evidence)),
-            _section("Gates", _gates(evidence)),
+    return (
+        "\n\n".join(
+            section
+            for section in (
+                f"# Model card: {described['pipeline']}",
+                card["doc"],
+                _facts(card, described),
+                _section(
+                    "Intended use", card["intended_use"] or "Not stated. Say it in the pipeline's `card.intended_use`."
+                ),
+                _section(
+                    "Limitations", card["limitations"] or "Not stated. Say it in the pipeline's `card.limitations`."
+                ),
+                _section("Data", _data(described)),
+                _section("Quality on the test period", _metrics(evidence)),
+                _section("Weakest slices", _slices(evidence)),
+                _section("Gates", _gates(evidence)),
+            )
+            if section
         )
-        if section
-    ) + "\n"
+        + "\n"
+    )
 
 
 def _section(title: str, body: str) -> str:
@@ -76,15 +83,23 @@ def _interval(metric: Mapping[str, Any] | None) -> str:
 
 def _slices(evidence: Mapping[str, Any]) -> str:
     primary = evidence["evaluation"].get("primary")
-    found = [item for item in evidence["evaluation"].get("slices", []) if item.get("metric", {}).get("value") is not None]
+    found = [
+        item for item in evidence["evaluation"].get("slices", []) if item.get("metric", {}).get("value") is not None
+    ]
     if not found:
         return "No slice had enough rows to be measured."
     better = found[0]["metric"]["higher_is_better"]
     worst = sorted(found, key=lambda item: item["metric"]["value"], reverse=not better)[:_WORST_SLICES]
-    return "\n".join(f"- {item['column']} = {item['value']}: {primary} {_interval(item['metric'])}, n = {item['n']:,}" for item in worst)
+    return "\n".join(
+        f"- {item['column']} = {item['value']}: {primary} {_interval(item['metric'])}, n = {item['n']:,}"
+        for item in worst
+    )
 
 
 def _gates(evidence: Mapping[str, Any]) -> str:
     gates = evidence["gates"]
-    lines = [f"- {gate['name']}: {gate['status']}; observed {gate['observed']}, required {gate['required']}" for gate in gates["results"]]
+    lines = [
+        f"- {gate['name']}: {gate['status']}; observed {gate['observed']}, required {gate['required']}"
+        for gate in gates["results"]
+    ]
     return "\n".join([f"Verdict: **{gates['verdict']}**.", "", *lines])

@@ -59,7 +59,9 @@ def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.
     champion = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
     seen = np.isin(row_hashes(rows[ROW_ID]), np.load(folder / "trained_on.npy", allow_pickle=False)).sum()
     if seen:
-        raise DataError(f"the champion was trained on {seen} of the {rows.height} test rows, so the comparison would flatter it")
+        raise DataError(
+            f"the champion was trained on {seen} of the {rows.height} test rows, so the comparison would flatter it"
+        )
     if champion.program.digest == program.digest:
         return champion.score(rows)
     return champion.score(_own_features(work, champion.program, rows))

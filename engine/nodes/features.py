@@ -33,7 +33,9 @@ def compute_features(work: Work) -> Mapping[str, Json]:
     labels = label_rows(program, spine, history, settings["as_of"])
     usable = labels.rows.filter(pl.col("usable"))
     if usable.height == 0:
-        raise DataError(f"no spine row has a usable label: {labels.counts}", hint="check label.maturity, label.on and as_of")
+        raise DataError(
+            f"no spine row has a usable label: {labels.counts}", hint="check label.maturity, label.on and as_of"
+        )
     spine = spine.filter(labels.rows["usable"])
     work.progress("features", spine.height, None)
     features = compute(program, spine, history, as_of=settings["as_of"])

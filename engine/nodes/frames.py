@@ -34,7 +34,7 @@ def write_document(path: Path, document: Json) -> None:
     path.write_bytes(canonical_json(document))
 
 
-def read_document(path: Path) -> Any:  # noqa: ANN401 - whatever the writer wrote
+def read_document(path: Path) -> Any:
     """Read JSON."""
     return json.loads(path.read_bytes())
 

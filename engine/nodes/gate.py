@@ -14,6 +14,7 @@ import polars as pl
 
 from engine.components import load_catalogue
 from engine.contracts import Evidence, Gate, Scores, Work
+from engine.evaluation.names import NULL_SLICE
 from engine.evaluation.verdict import decide_verdict
 from engine.keys import Json
 from engine.nodes.frames import read_document, read_frame, source_inputs, write_document
@@ -67,6 +68,6 @@ def _slices(table: pl.DataFrame, document: Mapping[str, Any]) -> dict[str, dict[
     """Give a mask of the rows of each slice that was measured, by column and value."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for item in document["slices"]:
-        mask = (table[item["column"]].cast(pl.String) == item["value"]).fill_null(value=False)
+        mask = table[item["column"]].cast(pl.String).fill_null(NULL_SLICE) == item["value"]
         found.setdefault(item["column"], {})[item["value"]] = mask.to_numpy()
     return found

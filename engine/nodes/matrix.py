@@ -37,7 +37,9 @@ def to_matrix(program: FeatureProgram, fitted: FittedEncoders, rows: pl.DataFram
 def model_files(folder: Path) -> dict[str, bytes]:
     """Read the trainer's own files of a model, verified when the artefact was opened."""
     model = folder / "model"
-    return {path.relative_to(model).as_posix(): path.read_bytes() for path in sorted(model.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(model).as_posix(): path.read_bytes() for path in sorted(model.rglob("*")) if path.is_file()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,6 @@ def load_model(folder: Path, catalogue: Catalogue) -> LoadedModel:
     )
 
 
-def row_hashes(ids: pl.Series) -> Any:  # noqa: ANN401 - a numpy array
+def row_hashes(ids: pl.Series) -> Any:
     """Hash row ids to 64 bits, sorted: enough to tell whether a model was trained on a row."""
     return np.unique(ids.cast(pl.String).hash(seed=0).to_numpy())

@@ -13,7 +13,7 @@ each file): what is told to people, or is true of one run only, does not make an
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def _describe(settings: Mapping[str, Any], model: LoadedModel, data: Mapping[str
     }
 
 
-def _source_identity(folder: Any) -> dict[str, Json]:  # noqa: ANN401 - a path
+def _source_identity(folder: Any) -> dict[str, Json]:
     described = read_document(folder / "source.json")
     return {key: described[key] for key in ("objects", "rows", "first", "last")}
 
@@ -75,7 +75,7 @@ def _source_identity(folder: Any) -> dict[str, Json]:  # noqa: ANN401 - a path
 def _schema(program: FeatureProgram, task: str) -> dict[str, Json]:
     """Input: the request fields and the event time. Output: one number a row."""
     output = {"type": "f64", "minimum": 0.0, "maximum": 1.0} if task == "binary" else {"type": "f64"}
-    return {"input": {**program.request, EVENT_TIME: "timestamp"}, "output": output}
+    return {"input": {**program.spine.request, EVENT_TIME: "timestamp"}, "output": output}
 
 
 def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
@@ -94,7 +94,9 @@ def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
 
 def _profile(work: Work, model: LoadedModel) -> dict[str, Json]:
     """Count the training rows of each column on quantile bins, nulls apart, and the test predictions likewise."""
-    train = to_matrix(model.program, model.fitted, read_part(work.inputs["rows"], work.inputs["split"], "train"), model.columns)
+    train = to_matrix(
+        model.program, model.fitted, read_part(work.inputs["rows"], work.inputs["split"], "train"), model.columns
+    )
     predictions = np.asarray(read_predictions(work))
     features = {name: _bins(train.x[:, index]) for index, name in enumerate(model.columns)}
     return {"features": features, "prediction": _bins(predictions)}

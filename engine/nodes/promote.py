@@ -46,7 +46,12 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         return {"verdict": verdict, "promoted": False, "model": None, "reason": "a sampled run registers nothing"}
     version = _register(node, results, promotion, verdict)
     label = f"{version.name}:{version.version}"
-    found: dict[str, Json] = {"verdict": verdict, "model": label, "model_digest": version.digest, "version": version.version}
+    found: dict[str, Json] = {
+        "verdict": verdict,
+        "model": label,
+        "model_digest": version.digest,
+        "version": version.version,
+    }
     holder = promotion.registry.alias(version.name, settings["alias"])
     if holder is not None and holder.version == version.version:
         return found | {"promoted": True, "reason": f"{label} holds @{settings['alias']} already"}
@@ -126,7 +131,10 @@ def write_manifest(folder: Path) -> None:
 def _record_rejection(
     version: ModelVersion, promotion: Promotion, alias: str, results: Mapping[str, NodeResult], node: PlanNode
 ) -> None:
-    told = any(entry.action == "reject" and entry.to_version == version.version for entry in promotion.registry.history(version.name))
+    told = any(
+        entry.action == "reject" and entry.to_version == version.version
+        for entry in promotion.registry.history(version.name)
+    )
     if not told:
         promotion.registry.record_rejection(
             version.name,

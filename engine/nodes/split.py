@@ -36,20 +36,26 @@ def split_rows(work: Work) -> Mapping[str, Json]:
     write_document(work.out / "summary.json", summary)
     empty = [name for name in ("train", "test") if name not in summary]
     if empty:
-        raise DataError(f"the split leaves no rows for {' and '.join(empty)}", hint="move its boundaries into the data's time range")
+        raise DataError(
+            f"the split leaves no rows for {' and '.join(empty)}", hint="move its boundaries into the data's time range"
+        )
     return {"rows": rows.height, **{name: part["rows"] for name, part in summary.items()}}
 
 
 def _refuse_bad_parts(part: pl.Series, height: int) -> None:
     strange = sorted(set(part.unique().to_list()) - set(PARTS), key=str)
     if strange or len(part) != height:
-        raise DataError(f"the splitter returned {len(part)} parts for {height} rows, among them {strange}; allowed: {PARTS}")
+        raise DataError(
+            f"the splitter returned {len(part)} parts for {height} rows, among them {strange}; allowed: {PARTS}"
+        )
 
 
 def _summarise(rows: pl.DataFrame) -> dict[str, dict[str, Any]]:
     grouped = rows.group_by("part").agg(
-        pl.len().alias("rows"), pl.col(LABEL).cast(pl.Float64).mean().alias("mean"),
-        pl.col(EVENT_TIME).min().alias("first"), pl.col(EVENT_TIME).max().alias("last"),
+        pl.len().alias("rows"),
+        pl.col(LABEL).cast(pl.Float64).mean().alias("mean"),
+        pl.col(EVENT_TIME).min().alias("first"),
+        pl.col(EVENT_TIME).max().alias("last"),
     )
     found = {row["part"]: row for row in grouped.to_dicts()}
     return {

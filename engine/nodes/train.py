@@ -29,14 +29,16 @@ def train_model(work: Work) -> Mapping[str, Json]:
     program = FeatureProgram.from_json(settings["program"])
     columns = settings["columns"]
     wanted = list(dict.fromkeys((ROW_ID, LABEL, *program.columns_behind(columns))))
-    train, validation = (read_part(work.inputs["rows"], work.inputs["split"], part, wanted) for part in ("train", "validation"))
+    train, validation = (
+        read_part(work.inputs["rows"], work.inputs["split"], part, wanted) for part in ("train", "validation")
+    )
     fitted = fit_encoders(program, train)
     component = load_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
     request = FitRequest(settings["task"], settings["seed"], work.place.threads, work.progress)
-    matrices = [to_matrix(program, fitted, rows, columns) for rows in (train, validation)]
+    matrix, held = (to_matrix(program, fitted, rows, columns) for rows in (train, validation))
     work.progress("fitting", train.height, None)
-    files = trainer.train(*matrices, request)
+    files = trainer.train(matrix, held, request)
     for name, content in files.items():
         path = work.out / "model" / name
         path.parent.mkdir(parents=True, exist_ok=True)

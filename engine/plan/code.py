@@ -16,7 +16,7 @@ _ENGINE = Path(__file__).resolve().parent.parent
 
 # The files behind each kind of node, relative to the package.
 MODULES: dict[str, tuple[str, ...]] = {
-    "ingest": ("nodes/ingest.py", "nodes/validation.py", "nodes/frames.py", "features/*.py"),
+    "ingest": ("nodes/ingest.py", "nodes/publish.py", "nodes/validation.py", "nodes/frames.py", "features/*.py"),
     "checkout": ("nodes/ingest.py", "nodes/frames.py"),
     "features": ("nodes/features.py", "nodes/frames.py", "features/*.py"),
     "split": ("nodes/split.py", "nodes/frames.py"),
@@ -40,7 +40,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 def code_of(node: LogicalNode, catalogue: Catalogue) -> dict[str, str]:
     """Map each part of what computes a node to its digest or version."""
     components = [catalogue.get(role, name) for role, name in node.components]
-    libraries = dict.fromkeys((*LIBRARIES.get(node.kind, ()), *(name for item in components for name in item.libraries)))
+    libraries = dict.fromkeys(
+        (*LIBRARIES.get(node.kind, ()), *(name for item in components for name in item.libraries))
+    )
     return {
         "engine": engine_digest(MODULES[node.kind]),
         **{f"{item.role}:{item.name}": item.source_digest for item in components},
@@ -53,5 +55,3 @@ def engine_digest(patterns: tuple[str, ...]) -> str:
     """Digest the engine's files that match the patterns."""
     files = sorted({path for pattern in patterns for path in _ENGINE.glob(pattern)})
     return digest({path.relative_to(_ENGINE).as_posix(): digest_file(path) for path in files})
-
-

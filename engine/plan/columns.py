@@ -23,12 +23,23 @@ def choose_columns(program: FeatureProgram, train: TrainSpec) -> tuple[str, ...]
     wanted = train.features or ("*",)
     named = [name for name in types if name in wanted and types[name] not in NUMERIC]
     problems += [
-        Problem("train.features", f"`{name}` is {types[name]}, and a model sees numbers", value=name, hint=f"add a feature with `encode: {name}`")
+        Problem(
+            "train.features",
+            f"`{name}` is {types[name]}, and a model sees numbers",
+            value=name,
+            hint=f"add a feature with `encode: {name}`",
+        )
         for name in named
     ]
-    chosen = tuple(name for name in types if types[name] in NUMERIC and _matches(name, wanted) and not _matches(name, train.exclude))
+    chosen = tuple(
+        name
+        for name in types
+        if types[name] in NUMERIC and _matches(name, wanted) and not _matches(name, train.exclude)
+    )
     if not chosen and not problems:
-        problems.append(Problem("features", "no numeric feature is left for the model", hint="declare one, or relax train.exclude"))
+        problems.append(
+            Problem("features", "no numeric feature is left for the model", hint="declare one, or relax train.exclude")
+        )
     if problems:
         raise ConfigError(problems)
     return chosen

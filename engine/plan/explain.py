@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgspec
+from msgspec import structs
 
 from engine.durations import as_text
 from engine.errors import EngineError
@@ -76,9 +77,12 @@ def known_outputs(plan: ExecutionPlan, find_action: Lookup) -> dict[str, NodeOut
 def changes_between(old: PlanNode, new: PlanNode) -> tuple[Change, ...]:
     """List what was declared differently, deepest paths first told, in the words of the YAML."""
     settings = [
-        Change(_declared_path(new, path), _humane(path, before), _humane(path, after)) for path, before, after in _differences(old.settings, new.settings, ())
+        Change(_declared_path(new, path), _humane(path, before), _humane(path, after))
+        for path, before, after in _differences(old.settings, new.settings, ())
     ]
-    code = [Change(f"code {path[0]}", _short(a), _short(b)) for path, a, b in _differences(old.code, new.code, ()) if path]
+    code = [
+        Change(f"code {path[0]}", _short(a), _short(b)) for path, a, b in _differences(old.code, new.code, ()) if path
+    ]
     inputs = [Change(f"input {path[0]}", a, b) for path, a, b in _differences(old.inputs, new.inputs, ()) if path]
     return (*settings, *code, *inputs)
 
@@ -102,27 +106,38 @@ def render_forecast(pipeline: str, nodes: tuple[NodeForecast, ...], *, colour: b
 
 
 def _forecast_node(
-    node: PlanNode, digests: Mapping[str, str], find_action: Lookup, before: PlanNode | None, old_digests: Mapping[str, str]
+    node: PlanNode,
+    digests: Mapping[str, str],
+    find_action: Lookup,
+    before: PlanNode | None,
+    old_digests: Mapping[str, str],
 ) -> NodeForecast:
+    needed = tuple(dict.fromkeys(node.inputs.values()))
     changes = changes_between(before, node) if before else ()
-    common = {"name": node.name, "kind": node.kind, "title": node.title, "inputs": tuple(dict.fromkeys(node.inputs.values()))}
-    waiting = [name for name in dict.fromkeys(node.inputs.values()) if name not in digests]
+    base = NodeForecast(
+        name=node.name, kind=node.kind, state="run", reason="", title=node.title, inputs=needed, changes=changes
+    )
+    waiting = [name for name in needed if name not in digests]
     if node.effect:
-        return NodeForecast(**common, state="effect", reason="changes the world; done when its inputs say so", changes=changes)
+        return structs.replace(base, state="effect", reason="changes the world; done when its inputs say so")
     if waiting:
         reason = f"after {', '.join(waiting)}" + ("" if changes else "; skipped if nothing they make changes")
-        return NodeForecast(**common, state="run" if changes else "depends", reason=reason, changes=changes)
+        return structs.replace(base, state="run" if changes else "depends", reason=reason)
     key = action_key(node, {role: digests[name] for role, name in node.inputs.items()})
     if node.uncacheable:
-        return NodeForecast(**common, state="run", reason=f"not cached: {node.uncacheable}", changes=changes, key=key)
+        return structs.replace(base, reason=f"not cached: {node.uncacheable}", key=key)
     output = find_action(key)
     if output is not None:
-        return NodeForecast(**common, state="cached", reason="", key=key, digest=output.digest)
-    return NodeForecast(**common, state="run", reason=_why(node, before, changes, digests, old_digests), changes=changes, key=key)
+        return structs.replace(base, state="cached", changes=(), key=key, digest=output.digest)
+    return structs.replace(base, reason=_why(node, before, changes, digests, old_digests), key=key)
 
 
 def _why(
-    node: PlanNode, before: PlanNode | None, changes: tuple[Change, ...], digests: Mapping[str, str], old: Mapping[str, str]
+    node: PlanNode,
+    before: PlanNode | None,
+    changes: tuple[Change, ...],
+    digests: Mapping[str, str],
+    old: Mapping[str, str],
 ) -> str:
     if changes:
         return "changed"
@@ -151,7 +166,11 @@ def _differences(old: Json, new: Json, path: tuple[str, ...]) -> Iterator[tuple[
 
 def _is_named(value: Json) -> TypeGuard[Sequence[Mapping[str, Json]]]:
     """Say whether this is a list of things with names, which is compared by name and not by position."""
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) and "name" in item for item in value)
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(item, Mapping) and "name" in item for item in value)
+    )
 
 
 def _by_name(items: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
@@ -196,7 +215,10 @@ def _describe(node: NodeForecast, prefix: str, children: Mapping[str | None, lis
     title = f" ({node.title})" if node.title else ""
     state = _paint(f"{_WORDS[node.state]:<7}", _COLOURS[node.state], colour)
     below = prefix.replace("├─ ", "│  ").replace("└─ ", "   ") + ("│  " if children.get(node.name) else "   ")
-    shown = [f"{below}  {change.path}: {_value(change.old)} -> {_value(change.new)}" for change in node.changes[:_MAX_CHANGES]]
+    shown = [
+        f"{below}  {change.path}: {_value(change.old)} -> {_value(change.new)}"
+        for change in node.changes[:_MAX_CHANGES]
+    ]
     if len(node.changes) > _MAX_CHANGES:
         shown.append(f"{below}  and {len(node.changes) - _MAX_CHANGES} more (--json lists them)")
     return [f"{prefix}{state} {node.name}{title}{others}", *shown]

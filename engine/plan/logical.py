@@ -18,6 +18,8 @@ from engine.keys import Json
 from engine.plan.columns import choose_columns
 from engine.spec import PipelineSpec, identity
 
+Components: TypeAlias = tuple[tuple[Role, str], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class LogicalNode:
@@ -27,7 +29,7 @@ class LogicalNode:
     kind: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Json] = field(default_factory=dict)
-    components: tuple[tuple[Role, str], ...] = ()
+    components: Components = ()
     effect: bool = False
     title: str = ""
 
@@ -83,7 +85,9 @@ def split_rows(plan: LogicalPlan) -> LogicalPlan:
 
 def train_model(plan: LogicalPlan) -> LogicalPlan:
     """Fit the model on the training rows, stopping by the validation rows."""
-    return plan.plus(_training(plan, "train", plan.spec.train.kind, identity(plan.spec.train.params), plan.spec.train.seed))
+    return plan.plus(
+        _training(plan, "train", plan.spec.train.kind, identity(plan.spec.train.params), plan.spec.train.seed)
+    )
 
 
 def train_baseline(plan: LogicalPlan) -> LogicalPlan:
@@ -101,48 +105,63 @@ def evaluate_models(plan: LogicalPlan) -> LogicalPlan:
     settings = {"evaluate": identity(plan.spec.evaluate), "task": plan.spec.train.task, "as_of": plan.spec.as_of}
     inputs = {"rows": "features", "split": "split", **models, **sources}
     trainers = [plan.spec.train.kind] + ([plan.spec.baseline.kind] if plan.spec.baseline else [])
-    components = tuple(("trainer", kind) for kind in dict.fromkeys(trainers))
+    components: Components = tuple(("trainer", kind) for kind in dict.fromkeys(trainers))
     title = ", ".join(plan.spec.evaluate.metrics)
-    return plan.plus(LogicalNode("evaluate", "evaluate", inputs, settings, components, title=title))  # type: ignore[arg-type]
+    return plan.plus(LogicalNode("evaluate", "evaluate", inputs, settings, components, title=title))
 
 
 def judge(plan: LogicalPlan) -> LogicalPlan:
     """Put the evidence before every gate."""
     spec = plan.spec
     sources = {f"source.{name.removeprefix('ingest.')}": name for name in _ingests(plan)}
-    gates = {
+    gates: dict[str, Json] = {
         name: {"kind": gate.kind, "params": identity(gate.params), "severity": gate.severity}
         for name, gate in spec.gates.items()
     }
-    settings = {"gates": gates, "task": spec.train.task, "seed": spec.evaluate.seed}
-    components = tuple(("gate", kind) for kind in dict.fromkeys(gate.kind for gate in spec.gates.values()))
-    node = LogicalNode("gate", "gate", {"evaluation": "evaluate", **sources}, settings, components, title=", ".join(gates))  # type: ignore[arg-type]
+    settings: dict[str, Json] = {"gates": gates, "task": spec.train.task, "seed": spec.evaluate.seed}
+    components: Components = tuple(("gate", kind) for kind in dict.fromkeys(gate.kind for gate in spec.gates.values()))
+    node = LogicalNode(
+        "gate", "gate", {"evaluation": "evaluate", **sources}, settings, components, title=", ".join(gates)
+    )
     return plan.plus(node)
 
 
 def package_model(plan: LogicalPlan) -> LogicalPlan:
     """Put together all that is needed to serve, audit and reproduce the model."""
     sources = {f"source.{name.removeprefix('ingest.')}": name for name in _ingests(plan)}
-    inputs = {"rows": "features", "split": "split", "model": "train", "evaluation": "evaluate", "gate": "gate", **sources}
-    settings = {
+    inputs = {
+        "rows": "features",
+        "split": "split",
+        "model": "train",
+        "evaluation": "evaluate",
+        "gate": "gate",
+        **sources,
+    }
+    settings: dict[str, Json] = {
         "pipeline": plan.spec.name,
         "task": plan.spec.train.task,
     }
-    components = (("trainer", plan.spec.train.kind),)
-    return plan.plus(LogicalNode("package", "package", inputs, settings, components, title="model package"))  # type: ignore[arg-type]
+    components: Components = (("trainer", plan.spec.train.kind),)
+    return plan.plus(LogicalNode("package", "package", inputs, settings, components, title="model package"))
 
 
 def promote_model(plan: LogicalPlan) -> LogicalPlan:
     """Register the package and move the alias, if the verdict says so."""
     registry = plan.spec.registry
-    settings = {
+    settings: dict[str, Json] = {
         "model": registry.model or plan.spec.name,
         "alias": registry.alias,
         "promote": registry.promote,
         "card": {**msgspec.structs.asdict(plan.spec.card), "owner": plan.spec.owner, "doc": plan.spec.doc},
     }
-    node = LogicalNode("promote", "promote", {"package": "package", "gate": "gate", "model": "train"}, settings, effect=True,
-                       title=f"{settings['model']}@{registry.alias}")
+    node = LogicalNode(
+        "promote",
+        "promote",
+        {"package": "package", "gate": "gate", "model": "train"},
+        settings,
+        effect=True,
+        title=f"{settings['model']}@{registry.alias}",
+    )
     return plan.plus(node)
 
 
@@ -185,7 +204,7 @@ def _ingests(plan: LogicalPlan) -> tuple[str, ...]:
 
 
 def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) -> LogicalNode:
-    settings = {
+    settings: dict[str, Json] = {
         "component": kind,
         "params": params,
         "task": plan.spec.train.task,

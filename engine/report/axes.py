@@ -6,9 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from engine.report.lettering import text_width
 from engine.report.markup import Markup, element, join, text
 
 Domain = tuple[float, float]
+
+WIDTH = 360.0
+"""The width of every chart, in its own units: close to CSS pixels on a phone and in three columns."""
+TICK_SIZE = 11.0
+_VAST = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,8 @@ class Plot:
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    """Keep what can be drawn."""
-    return [value for value in values if value is not None and math.isfinite(value)]
+    """Keep what can be drawn: no NaN, no infinity, nothing so vast that a span overflows."""
+    return [value for value in values if value is not None and abs(value) < _VAST]
 
 
 def pad_domain(values: Iterable[float | None], share: float = 0.06) -> Domain:
@@ -71,7 +77,7 @@ def nice_ticks(domain: Domain, about: int = 5) -> list[float]:
     if not math.isfinite(rough) or rough <= 0 or rough < 1e-13 * max(abs(low), abs(high)):
         return []
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.9)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(0, 2 - math.floor(math.log10(step)))
     return [round(index * step, digits) + 0.0 for index in range(first, last + 1)]
@@ -85,23 +91,29 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     """
     size = max(map(abs, ticks), default=0.0)
     if size and (size < 1e-4 or size >= 1e7):
-        return [_scientific(tick) for tick in ticks]
+        return _scientific(ticks)
     for decimals in range(8):
         shown = [f"{tick:,.{decimals}f}" for tick in ticks]
-        if all(abs(float(label.replace(",", "")) - tick) <= 1e-9 * max(size, 1.0) for label, tick in zip(shown, ticks, strict=True)):
+        if all(
+            abs(float(label.replace(",", "")) - tick) <= 1e-9 * max(size, 1.0)
+            for label, tick in zip(shown, ticks, strict=True)
+        ):
             break
-    return ["0" if tick == 0 else label.replace("-", "−") for label, tick in zip(shown, ticks, strict=True)] if ticks else []
+    return (
+        ["0" if tick == 0 else label.replace("-", "−") for label, tick in zip(shown, ticks, strict=True)]
+        if ticks
+        else []
+    )
 
 
-def draw_axes(plot: Plot, labels: tuple[str, str], grid: bool = True) -> Markup:  # noqa: FBT001, FBT002 - one flag
+def draw_axes(plot: Plot, labels: tuple[str, str]) -> Markup:
     """Draw rules, ticks and both axis labels around a plot."""
     left, right, bottom = plot.x.start, plot.x.end, plot.y.start
     parts: list[Markup] = []
     ys = nice_ticks((plot.y.low, plot.y.high))
     for tick, label in zip(ys, tick_labels(ys), strict=True):
         y = plot.y(tick)
-        if grid:
-            parts.append(element("line", {"class": "rule", "x1": left, "x2": right, "y1": y, "y2": y}))
+        parts.append(element("line", {"class": "rule", "x1": left, "x2": right, "y1": y, "y2": y}))
         parts.append(element("text", {"class": "tick", "x": left - 6, "y": y + 3.8, "text-anchor": "end"}, text(label)))
     parts.append(draw_x_axis(plot.x, bottom, labels[0]))
     middle = (plot.y.start + plot.y.end) / 2
@@ -112,26 +124,44 @@ def draw_axes(plot: Plot, labels: tuple[str, str], grid: bool = True) -> Markup:
 
 def draw_x_axis(scale: Scale, bottom: float, label: str, top: float | None = None) -> Markup:
     """Draw a horizontal axis at `bottom`, with rules up to `top` if given."""
-    ticks = nice_ticks((scale.low, scale.high), 5 if scale.end - scale.start > 180 else 3)
+    ticks = _fitting_ticks(scale)
     parts = [element("line", {"class": "axis", "x1": scale.start, "x2": scale.end, "y1": bottom, "y2": bottom})]
     for tick, shown in zip(ticks, tick_labels(ticks), strict=True):
         x = scale(tick)
         if top is not None:
             parts.append(element("line", {"class": "rule", "x1": x, "x2": x, "y1": top, "y2": bottom}))
         parts.append(element("line", {"class": "axis", "x1": x, "x2": x, "y1": bottom, "y2": bottom + 4}))
-        anchor = {"class": "tick", "x": x, "y": bottom + 16, "text-anchor": "middle"}
-        parts.append(element("text", anchor, text(shown)))
+        parts.append(_centred(x, bottom + 16, shown))
     if label:
         middle = (scale.start + scale.end) / 2
-        parts.append(element("text", {"class": "tick", "x": middle, "y": bottom + 32, "text-anchor": "middle"}, text(label)))
+        parts.append(_centred(middle, bottom + 32, label))
     return join(parts)
 
 
-def _scientific(value: float) -> str:
-    if value == 0:
-        return "0"
-    mantissa, _, exponent = f"{value:.3g}".partition("e")
-    if not exponent:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-        mantissa = mantissa.rstrip("0").rstrip(".")
-    return f"{mantissa}e{int(exponent)}".replace("-", "−")
+def _fitting_ticks(scale: Scale) -> list[float]:
+    """Give as many ticks, up to about five, as have room for their labels beside each other."""
+    ticks: list[float] = []
+    for about in (5, 4, 3, 2, 1):
+        ticks = nice_ticks((scale.low, scale.high), about)
+        needed = sum(text_width(label, TICK_SIZE) + 6 for label in tick_labels(ticks))
+        if needed <= scale.end - scale.start + 20:
+            break
+    return ticks
+
+
+def _centred(x: float, y: float, words: str) -> Markup:
+    """Write a label around `x`, moved in as far as the chart's edges demand."""
+    half = text_width(words, TICK_SIZE) / 2
+    x = max(min(x, WIDTH - half), half)
+    return element("text", {"class": "tick", "x": x, "y": y, "text-anchor": "middle"}, text(words))
+
+
+def _scientific(ticks: Sequence[float]) -> list[str]:
+    """Write ticks as powers of ten, with as few digits as tell them apart."""
+    shown: list[str] = []
+    for digits in range(16):
+        parts = [f"{tick:.{digits}e}".split("e") for tick in ticks]
+        shown = [f"{mantissa}e{int(exponent)}".replace("-", "−") for mantissa, exponent in parts]
+        if len(set(shown)) == len(ticks):
+            break
+    return ["0" if tick == 0 else label for tick, label in zip(ticks, shown, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.report.markup import NOTHING, Markup, element, join, text
@@ -23,6 +23,21 @@ class Row:
     cells: Sequence[Markup]
     css: str | None = None
 
+    @classmethod
+    def of(cls, *cells: Markup, css: str | None = None) -> Row:
+        """Give a row from its cells."""
+        return cls(cells, css)
+
+
+def name_columns(titles: Sequence[str], numbers: Collection[str] = ()) -> list[Column]:
+    """Give columns by title; those in `numbers` align at the right."""
+    return [Column(title, title in numbers) for title in titles]
+
+
+def folded(summary: str, content: Markup) -> Markup:
+    """Give content that opens on demand, without a script."""
+    return element("details", {}, element("summary", {}, text(summary)), content)
+
 
 def section(ident: str, title: str, *body: Markup) -> Markup:
     """Give a section that the table of contents can point at."""
@@ -40,12 +55,20 @@ def absent(words: str) -> Markup:
     return paragraph(text(words), css="none")
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Row]) -> Markup:
-    """Give a table with its caption and scoped headers, in a region that scrolls by itself."""
+def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], *, stack: bool = True) -> Markup:
+    """Give a table with its caption and scoped headers.
+
+    On a narrow screen each row of a `stack` becomes a block with its columns' names (best for words); any other table
+    keeps its grid and scrolls sideways (best for numbers to compare).
+    """
     head = element("tr", {}, *(_header(column) for column in columns))
     body = join(_row(row, columns) for row in rows)
     whole = element(
-        "table", {}, element("caption", {}, text(caption)), element("thead", {}, head), element("tbody", {}, body)
+        "table",
+        {"class": "stack" if stack else "grid"},
+        element("caption", {}, text(caption)),
+        element("thead", {}, head),
+        element("tbody", {}, body),
     )
     return scrolling(caption, whole)
 
@@ -92,5 +115,6 @@ def _row(row: Row, columns: Sequence[Column]) -> Markup:
     wide = "wrap" if len(first) > 60 else None
     cells = [element("th", {"scope": "row", "class": wide}, first)]
     for cell, column in zip(rest, columns[1:], strict=True):
-        cells.append(element("td", {"class": "number" if column.number else None}, cell))
+        css = " ".join(name for name, on in (("number", column.number), ("empty", not cell)) if on)
+        cells.append(element("td", {"class": css or None, "data-label": column.title}, cell))
     return element("tr", {"class": row.css}, *cells)

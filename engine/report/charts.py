@@ -1,7 +1,7 @@
 """Curves and histograms as small SVG pictures, from plain lists.
 
-Enter: series of points, labels. Leave: SVG for a page that brings the style (`engine.report.style`). Not matplotlib: its
-import takes 0.6 s in a process that otherwise needs none of its dependencies, and its pictures carry fonts or
+Enter: series of points, labels. Leave: SVG for a page that brings the style (`engine.report.style`). Not matplotlib:
+its import takes 0.6 s in a process that otherwise needs none of its dependencies, and its pictures carry fonts or
 glyph outlines by the hundred kilobytes; these are a few kilobytes of text that follow light and dark.
 
 A series is told apart by colour, dash and marker, never by colour alone. Values that are not finite are left out.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from engine.report.axes import Domain, Plot, Scale, draw_axes, finite, nice_ticks
+from engine.report.axes import TICK_SIZE, WIDTH, Domain, Plot, Scale, draw_axes, finite, nice_ticks, tick_labels
 from engine.report.lettering import shorten, text_width
 from engine.report.markup import NOTHING, Markup, element, join, text
 from engine.report.numbers import plural
@@ -22,8 +22,8 @@ from engine.report.numbers import plural
 Tone: TypeAlias = Literal["challenger", "baseline", "champion", "other"]
 Point: TypeAlias = tuple[float, float]
 
-WIDTH = 360.0
 _LEFT, _RIGHT, _BOTTOM = 50.0, 12.0, 38.0
+_TURNED = 24.0  # what the turned label of the y axis and gaps take beside the ticks
 _PLOT_HEIGHT = 220.0
 _TITLE = 22.0
 _LEGEND_LINE = 18.0
@@ -44,7 +44,7 @@ class ChartText:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A named curve. `weights`, one a point, make markers whose area grows with them (counts of a calibration bin)."""
+    """A named curve. `weights`, one a point, make markers that grow with them (counts of a calibration bin)."""
 
     name: str
     tone: Tone
@@ -71,16 +71,28 @@ class Reference:
     end: Point
 
 
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A name in a legend: a series by its tone, or the reference line when there is none."""
+
+    name: str
+    tone: Tone | None
+    marked: bool = False
+
+
 UNIT: Domain = (0.0, 1.0)
 DIAGONAL = ((0.0, 0.0), (1.0, 1.0))
 
 
 def line_chart(
-    words: ChartText, series: Sequence[Series], domains: tuple[Domain, Domain] = (UNIT, UNIT), reference: Reference | None = None
+    words: ChartText,
+    series: Sequence[Series],
+    domains: tuple[Domain, Domain] = (UNIT, UNIT),
+    reference: Reference | None = None,
 ) -> Markup:
     """Draw curves over two numeric axes, with a legend above the plot."""
-    names: list[tuple[str, Tone | None]] = [(one.name, one.tone) for one in series]
-    legend = draw_legend([*names, (reference.name, None)] if reference else names)
+    entries = [LegendEntry(one.name, one.tone, marked=bool(one.weights)) for one in series]
+    legend = draw_legend([*entries, LegendEntry(reference.name, None)] if reference else entries)
     plot = _plot(domains, legend[1])
     parts = [draw_axes(plot, (words.x, words.y))]
     if reference is not None:
@@ -96,7 +108,7 @@ def line_chart(
 
 def histogram(words: ChartText, series: Sequence[Bins]) -> Markup:
     """Draw histograms over each other as outlines with a light fill."""
-    legend = draw_legend([(one.name, one.tone) for one in series])
+    legend = draw_legend([LegendEntry(one.name, one.tone) for one in series])
     edges = finite(edge for one in series for edge in one.edges)
     top = max(finite(share for one in series for share in one.shares), default=1.0) or 1.0
     low, high = (min(edges), max(edges)) if edges and max(edges) > min(edges) else UNIT
@@ -115,16 +127,16 @@ def picture(title: str, description: str, height: float, parts: Sequence[Markup]
     return element("svg", attributes, element("title", {}, text(title)), described, heading, *parts)
 
 
-def draw_legend(entries: Sequence[tuple[str, Tone | None]]) -> tuple[Markup, float]:
-    """Lay a legend out in as many lines as it needs, under the heading; gives it with the y where the plot may start."""
+def draw_legend(entries: Sequence[LegendEntry]) -> tuple[Markup, float]:
+    """Lay a legend out in as many lines as it needs, under the heading; gives it with the y where a plot may start."""
     parts: list[Markup] = []
     x, y = 0.0, _TITLE + 10
-    for name, tone in entries:
-        shown = shorten(name, WIDTH - 40, _LABEL_SIZE)
+    for entry in entries:
+        shown = shorten(entry.name, WIDTH - 40, _LABEL_SIZE)
         width = 32 + text_width(shown, _LABEL_SIZE) + 14
         if x and x + width - 14 > WIDTH:
             x, y = 0.0, y + _LEGEND_LINE
-        parts.append(_legend_entry(shown, tone, x, y))
+        parts.append(_legend_entry(entry, shown, x, y))
         x += width
     return join(parts), y + 14 if entries else _TITLE + 6
 
@@ -134,10 +146,15 @@ def marker(tone: Tone, x: float, y: float, radius: float) -> Markup:
     match tone:
         case "baseline":
             side = radius * 1.77
-            return element("rect", {"class": "dot", "x": x - side / 2, "y": y - side / 2, "width": side, "height": side})
+            return element(
+                "rect", {"class": "dot", "x": x - side / 2, "y": y - side / 2, "width": side, "height": side}
+            )
         case "champion":
             r = radius * 1.25
-            return element("path", {"class": "dot", "d": f"M{x:.1f} {y - r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}l{-r:.1f} {-r:.1f}z"})
+            return element(
+                "path",
+                {"class": "dot", "d": f"M{x:.1f} {y - r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}l{-r:.1f} {-r:.1f}z"},
+            )
         case _:
             return element("circle", {"class": "dot", "cx": x, "cy": y, "r": radius})
 
@@ -152,27 +169,32 @@ def nice_limit(values: Sequence[float], about: int = 5) -> float:
     if largest <= 0:
         return 1.0
     ticks = nice_ticks((0.0, largest), about)
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else largest
-    limit = ticks[-1] if ticks else largest
-    return limit if limit >= largest * (1 - 1e-9) else round(limit + step, 12)
+    if len(ticks) < 2:
+        return largest
+    if ticks[-1] >= largest * (1 - 1e-9):
+        return ticks[-1]
+    # One step more, rounded as the ticks are.
+    return round(ticks[-1] + ticks[1], 2 - math.floor(math.log10(ticks[1])))
 
 
-def _legend_entry(shown: str, tone: Tone | None, x: float, y: float) -> Markup:
-    css = "curve" if tone else "reference"
+def _legend_entry(entry: LegendEntry, shown: str, x: float, y: float) -> Markup:
+    css = "curve" if entry.tone else "reference"
     stroke = element("line", {"class": css, "x1": x, "x2": x + 24, "y1": y - 4, "y2": y - 4})
-    dot = marker(tone, x + 12, y - 4, 3.4) if tone else NOTHING
+    dot = marker(entry.tone, x + 12, y - 4, 3.4) if entry.tone and entry.marked else NOTHING
     label = element("text", {"class": "label", "x": x + 30, "y": y}, text(shown))
-    return element("g", {"class": tone}, stroke, dot, label)
+    return element("g", {"class": entry.tone}, stroke, dot, label)
 
 
 def _plot(domains: tuple[Domain, Domain], top: float) -> Plot:
     (x_low, x_high), (y_low, y_high) = (_open(domain) for domain in domains)
-    return Plot(Scale(x_low, x_high, _LEFT, WIDTH - _RIGHT), Scale(y_low, y_high, top + _PLOT_HEIGHT, top))
+    labels = tick_labels(nice_ticks((y_low, y_high)))
+    left = max(_LEFT, _TURNED + max((text_width(label, TICK_SIZE) for label in labels), default=0.0))
+    return Plot(Scale(x_low, x_high, left, WIDTH - _RIGHT), Scale(y_low, y_high, top + _PLOT_HEIGHT, top))
 
 
 def _open(domain: Domain) -> Domain:
     low, high = domain
-    return domain if math.isfinite(low) and math.isfinite(high) and high > low else UNIT
+    return domain if len(finite(domain)) == 2 and high > low else UNIT
 
 
 def _curve(plot: Plot, series: Series, heaviest: float) -> Markup:
@@ -185,13 +207,19 @@ def _curve(plot: Plot, series: Series, heaviest: float) -> Markup:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)
         parts.append(element("path", {"class": "curve", "d": path}))
     if weights and heaviest > 0:
-        for (index, point), (x, y) in zip(known, places, strict=True):
-            radius = 2.2 + 5.0 * math.sqrt(max(weights[index], 0.0) / heaviest) if math.isfinite(weights[index]) else 2.2
-            told = element("title", {}, text(f"{series.name}: {point[0]:.4g}, {point[1]:.4g} ({plural(int(weights[index]), 'row')})"))
-            parts.append(element("g", {}, told, marker(series.tone, x, y, radius)))
+        for (index, point), place in zip(known, places, strict=True):
+            parts.append(_weighted(series, point, place, (weights[index], heaviest)))
     elif len(drawn) == 1:
         parts.append(marker(series.tone, *drawn[0], 3.6))
     return element("g", {"class": series.tone}, *parts)
+
+
+def _weighted(series: Series, point: Point, place: Point, weights: tuple[float, float]) -> Markup:
+    """Draw a marker that grows with the point's weight, relative to the heaviest of the chart."""
+    weight = max(sum(finite(weights[:1])), 0.0)
+    radius = 2.2 + 3.6 * math.sqrt(min(weight / weights[1], 1.0))
+    told = f"{series.name}: {point[0]:.4g}, {point[1]:.4g} ({plural(int(weight), 'row')})"
+    return element("g", {}, element("title", {}, text(told)), marker(series.tone, *place, radius))
 
 
 def _thin(places: Sequence[Point]) -> list[Point]:

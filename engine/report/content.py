@@ -1,6 +1,6 @@
 """What a report is made of: the run's record and plan, the evaluation document, and what is known of the data.
 
-The `report` node fills it from documents that other nodes wrote; `render_report` reads it. Everything but `run` and `plan`
+The `report` node fills it from documents that other nodes wrote; `render_report` reads it. All but `run` and `plan`
 may be missing, and the page then says so: a failed run has a report too.
 """
 

@@ -91,8 +91,8 @@ def _frame(plan: ExecutionPlan, width: float, height: float, drawing: Markup, *,
         attributes |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
         style = element("style", {}, Markup(PALETTE + PICTURE + "svg{background:var(--paper)}"))
     else:
-        # On a wide page the picture shrinks a little to fit; on a narrow one it keeps its size and scrolls.
-        attributes["style"] = f"max-width:{width:.0f}px;min-width:{min(width, max(0.74 * width, 320)):.0f}px"
+        # The page lets it shrink a little to fit a wide screen; on a narrow one it keeps its size and scrolls.
+        attributes["style"] = f"--natural:{width:.0f}px"
         style = NOTHING
     attributes["viewBox"] = f"0 0 {width:.2f} {height:.2f}"
     title = element("title", {}, text(f"Plan of pipeline {plan.pipeline}"))
@@ -111,7 +111,12 @@ def _card(node: PlanNode, result: NodeResult | None, foreseen: NodeForecast | No
     rows = _rows(result)
     detail = f"{format_count(rows)} rows" if rows is not None else node.title or node.kind
     reason = (result.error or result.reason) if result else foreseen.reason if foreseen else ""
-    story = [f"{node.name}: {word}", node.title, reason, f"needs {', '.join(dict.fromkeys(node.inputs.values()))}" if node.inputs else ""]
+    story = [
+        f"{node.name}: {word}",
+        node.title,
+        reason,
+        f"needs {', '.join(dict.fromkeys(node.inputs.values()))}" if node.inputs else "",
+    ]
     return _Card(node.name, state, word, detail, "\n".join(line for line in story if line))
 
 
@@ -122,7 +127,9 @@ def _rows(result: NodeResult | None) -> int | None:
 
 def _card_width(card: _Card) -> float:
     widest = max(
-        text_width(card.name, _NAME_SIZE), text_width(card.status, _DETAIL_SIZE + 0.5), min(text_width(card.detail, _DETAIL_SIZE), _MAX_DETAIL)
+        text_width(card.name, _NAME_SIZE),
+        text_width(card.status, _DETAIL_SIZE + 0.5),
+        min(text_width(card.detail, _DETAIL_SIZE), _MAX_DETAIL),
     )
     return min(widest, _MAX_TEXT) + _LEFT + _RIGHT
 
@@ -153,10 +160,8 @@ def _edge(route: Route) -> Markup:
         if abs(there[1] - here[1]) < 0.05:
             steps.append(f"H{there[0]:.1f}")
         else:
-            bend = (there[0] - here[0]) * _CURVE
-            steps.append(
-                f"C{here[0] + bend:.1f} {here[1]:.1f} {there[0] - bend:.1f} {there[1]:.1f} {there[0]:.1f} {there[1]:.1f}"
-            )
+            middle = here[0] + (there[0] - here[0]) * _CURVE
+            steps.append(f"C{middle:.1f} {here[1]:.1f} {middle:.1f} {there[1]:.1f} {there[0]:.1f} {there[1]:.1f}")
         here = there
     x, y = here
     tip = element("path", {"class": "tip", "d": f"M{x:.1f} {y:.1f}l-7 -3.5v7z"})
@@ -189,5 +194,3 @@ def _legend(cards: Sequence[_Card], implied: int) -> _Legend:
         parts.append(element("text", {"class": "detail", "x": x, "y": 24}, text(note)))
         x += text_width(note, _DETAIL_SIZE)
     return _Legend(join(parts), x, _LEGEND_HEIGHT if parts else 0.0)
-
-

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 Size: TypeAlias = tuple[float, float]
@@ -65,7 +66,7 @@ class _Grid:
 
 
 def arrange(needs: Needs, sizes: Mapping[str, Size]) -> Layout:
-    """Lay a DAG out. `needs` names each node's inputs and lists nodes in topological order; inputs it lacks are ignored.
+    """Lay a DAG out. `needs` names each node's inputs and lists them in topological order; other inputs are ignored.
 
     >>> arrange({"a": [], "b": ["a"]}, {"a": (50, 20), "b": (50, 20)}).boxes["b"].x
     74.0
@@ -141,7 +142,7 @@ def _grid(needs: Needs, layer: Mapping[str, int]) -> _Grid:
                 layers[index].append(spot)
                 before[spot], after[spot] = [], []
             chain: list[Spot] = [source, *between, target]
-            for left, right in zip(chain, chain[1:], strict=False):
+            for left, right in pairwise(chain):
                 after[left].append(right)
                 before[right].append(left)
             chains[source, target] = chain
@@ -149,7 +150,7 @@ def _grid(needs: Needs, layer: Mapping[str, int]) -> _Grid:
 
 
 def _order(grid: _Grid) -> _Grid:
-    """Sweep to and fro, ordering each layer by the mean position of its neighbours; keep the order with fewest crossings."""
+    """Sweep to and fro, ordering each layer by its neighbours' mean position; keep what crosses least."""
     layers = [list(layer) for layer in grid.layers]
     best, fewest = [list(layer) for layer in layers], _crossings(layers, grid.after)
     for sweep in range(_SWEEPS):
@@ -185,7 +186,7 @@ def _barycentre(
 def _crossings(layers: Sequence[Sequence[Spot]], after: Mapping[Spot, list[Spot]]) -> int:
     """Count pairs of links that cross: inversions, by insertion into a sorted list."""
     total = 0
-    for left, right in zip(layers, layers[1:], strict=False):
+    for left, right in pairwise(layers):
         position = {spot: index for index, spot in enumerate(right)}
         seen: list[int] = []
         for spot in left:
@@ -215,15 +216,14 @@ def _straighten(grid: _Grid, heights: Mapping[Spot, float]) -> dict[Spot, float]
                 near = near or (grid.after[spot] if forward else grid.before[spot])
                 wanted.append(sum(centres[other] for other in near) / len(near) if near else centres[spot])
                 weights.append(1.0 if isinstance(spot, str) else 4.0)
-            for spot, centre in zip(layer, _spread(wanted, weights, [heights[spot] for spot in layer]), strict=True):
-                centres[spot] = centre
+            centres |= zip(layer, _spread(wanted, weights, [heights[spot] for spot in layer]), strict=True)
     return centres
 
 
 def _spread(wanted: Sequence[float], weights: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Move centres least (weighted squares) so that boxes keep order and gaps: pool adjacent violators on shifted values."""
+    """Move centres least (weighted squares) so that boxes keep order and gaps: pool adjacent violators."""
     shift = [0.0]
-    for upper, lower in zip(heights, heights[1:], strict=False):
+    for upper, lower in pairwise(heights):
         shift.append(shift[-1] + (upper + lower) / 2 + GAP_Y)
     pools: list[tuple[float, float, int]] = []
     for value, weight, offset in zip(wanted, weights, shift, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-_NARROW = frozenset("iIjl.,:;'|!()[]{}ft/\\r -·")
+_NARROW = frozenset("iIjl.,:;'|!()[]{}ft/\\r -·\u00a0")
 _WIDE = frozenset("mwMW@%…—")
 _ELLIPSIS = "…"
 
@@ -42,7 +42,7 @@ def clip(value: str, width: float, size: float) -> str:
     """Cut the end off a phrase that is too wide.
 
     >>> clip("roc_auc, average_precision, log_loss", 100, 11)
-    'roc_auc, avera…'
+    'roc_auc, averag…'
     """
     if text_width(value, size) <= width:
         return value
@@ -57,10 +57,11 @@ def clip(value: str, width: float, size: float) -> str:
 
 
 def _em(letter: str) -> float:
-    if ord(letter) >= 0x2E80:
-        return 1.0
-    if letter in _WIDE:
-        return 0.95
     if letter in _NARROW:
         return 0.38
+    if letter in _WIDE:
+        return 0.95
+    # Wide scripts, and whatever is shown by a replacement character.
+    if ord(letter) >= 0x2E80 or not letter.isprintable():
+        return 1.0
     return 0.7 if letter.isupper() else 0.6

@@ -1,7 +1,7 @@
 """The one door from text to markup: whatever comes through it is escaped, and the result is well-formed XML.
 
-`Markup` is a type of its own, so mypy refuses a name, an error or a number that did not come through `text` or `element`.
-HTML pages and SVG pictures are both built here; a page that is well-formed XML can be checked by any XML reader.
+`Markup` is a type of its own, so mypy refuses a name, an error or a number that did not come through `text` or
+`element`. HTML pages and SVG pictures are both built here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TERMINAL_COLOURS = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 
 
 def text(value: object) -> Markup:
-    r"""Escape anything for use between tags or inside an attribute; terminal colours go, other control characters show as `�`.
+    r"""Escape anything for text or an attribute; terminal colours go, other control characters show as `�`.
 
     >>> text('<b> & "c"\x1b[31m!')
     '&lt;b&gt; &amp; &quot;c&quot;!'

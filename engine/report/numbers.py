@@ -7,6 +7,7 @@ import re
 
 MISSING = "–"
 _MINUS = "−"
+_NBSP = "\u00a0"  # a number and its unit stay on one line
 
 
 def format_number(value: float | None, decimals: int | None = None, *, signed: bool = False) -> str:
@@ -49,47 +50,47 @@ def format_count(value: float | None) -> str:
 
 
 def format_share(part: float | None, whole: float | None) -> str:
-    """Write a part of a whole in per cent.
+    r"""Write a part of a whole in per cent.
 
     >>> format_share(1, 8), format_share(1, 0)
-    ('12.5 %', '–')
+    ('12.5\xa0%', '–')
     """
     if part is None or not whole or not math.isfinite(part / whole):
         return MISSING
-    return f"{100 * part / whole:.1f} %"
+    return f"{100 * part / whole:.1f}{_NBSP}%"
 
 
 def format_seconds(value: float | None) -> str:
-    """Write a duration with the unit that fits.
+    r"""Write a duration with the unit that fits.
 
     >>> format_seconds(0.0123), format_seconds(3.26), format_seconds(75), format_seconds(4000)
-    ('12 ms', '3.3 s', '1 min 15 s', '1 h 6 min')
+    ('12\xa0ms', '3.3\xa0s', '1\xa0min\xa015\xa0s', '1\xa0h\xa06\xa0min')
     """
     if value is None or not math.isfinite(value) or value < 0:
         return MISSING
     if value < 0.9995:
-        return f"{value * 1000:.0f} ms"
+        return f"{value * 1000:.0f}{_NBSP}ms"
     if value < 59.95:
-        return f"{value:.1f} s"
+        return f"{value:.1f}{_NBSP}s"
     whole = round(value)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+        return f"{whole // 60}{_NBSP}min{_NBSP}{whole % 60}{_NBSP}s"
+    return f"{whole // 3600:,}{_NBSP}h{_NBSP}{whole % 3600 // 60}{_NBSP}min"
 
 
 def format_bytes(value: float | None) -> str:
-    """Write a size in binary units.
+    r"""Write a size in binary units.
 
     >>> format_bytes(512), format_bytes(3 * 2**20)
-    ('512 B', '3.0 MiB')
+    ('512\xa0B', '3.0\xa0MiB')
     """
     if value is None or not math.isfinite(value):
         return MISSING
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+            return f"{value:.0f}{_NBSP}B" if unit == "B" else f"{value:.1f}{_NBSP}{unit}"
         value /= 1024
-    return f"{value:,.1f} TiB"
+    return f"{value:,.1f}{_NBSP}TiB"
 
 
 def format_instant(value: str | None) -> str:

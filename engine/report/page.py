@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs no network and no script, verdict first.
 
-Enters: `ReportContent`. Leaves: the page as text, well-formed XML as well as HTML. The `report` step after each run writes
-it to `runs/<id>/report.html`. Read `render_report` for what is on the page and in which order.
+Enters: `ReportContent`. Leaves: the page as text, well-formed XML as well as HTML. It goes to
+`runs/<id>/report.html` after each run. Read `render_report` for what is on the page and in which order.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.report.content import ReportContent
+from engine.report.data import data_section
 from engine.report.evidence import read_evidence
 from engine.report.markup import Markup, element, text
 from engine.report.numbers import format_instant, format_seconds
-from engine.report.origins import changes_section, data_section, graph_section, reproduce_section
-from engine.report.results import curves_section, importance_section, metrics_section, slices_section
+from engine.report.provenance import changes_section, reproduce_section
+from engine.report.results import curves_section, importance_section, metrics_section
+from engine.report.slices import slices_section
 from engine.report.style import PAGE, PALETTE, PICTURE
 from engine.report.verdict import failure_section, rule_on, verdict_section
+from engine.report.workings import graph_section
 
 # Nothing may be loaded from anywhere, whatever ends up in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -70,5 +73,7 @@ def _contents(entries: Sequence[tuple[str, str]]) -> Markup:
 
 def _footer(content: ReportContent) -> Markup:
     engine = content.run.environment.engine if content.run.environment else None
-    words = "This page is complete: it loads nothing and runs nothing." + (f" Written by engine {engine}." if engine else "")
+    words = "This page is complete: it loads nothing and runs nothing." + (
+        f" Written by engine {engine}." if engine else ""
+    )
     return element("footer", {}, text(words))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.report.axes import Domain, Scale, draw_x_axis, finite, pad_domain
-from engine.report.charts import WIDTH, ChartText, Tone, marker, picture
+from engine.report.axes import WIDTH, Domain, Scale, draw_x_axis, finite, pad_domain
+from engine.report.charts import ChartText, Tone, marker, picture
 from engine.report.lettering import shorten, text_width
 from engine.report.markup import NOTHING, Markup, element, text
 from engine.report.numbers import format_interval, format_number
@@ -50,20 +50,26 @@ class _Columns:
     right: float
 
 
-def bar_chart(words: ChartText, bars: Sequence[Bar], longest: float | None = None) -> Markup:
+def bar_chart(words: ChartText, bars: Sequence[Bar], alike: Sequence[Bar] = ()) -> Markup:
     """Draw horizontal bars from zero, in the order given; negative values count as zero.
 
-    `longest` is the value of a full bar, for charts that share a scale; the largest value when absent.
+    Charts with the same `alike` (all their bars together) have the same scale and columns.
     """
-    columns = _columns([bar.name for bar in bars], [bar.shown for bar in bars])
-    longest = max(finite(bar.value for bar in bars), default=0.0) if longest is None else longest
+    sized = alike or bars
+    columns = _columns([bar.name for bar in sized], [bar.shown for bar in sized])
+    longest = max(finite(bar.value for bar in sized), default=0.0)
     scale = Scale(0.0, longest if longest > 0 else 1.0, columns.left, columns.right)
     parts: list[Markup] = []
     for index, bar in enumerate(bars):
         y = _TOP + index * _ROW
         length = max(scale(bar.value) - columns.left, 1.0) if finite([bar.value]) and bar.value else 0.0
-        shape = {"class": "bar", "x": columns.left, "y": y + 3, "width": length, "height": _ROW - 6, "rx": 1.5}
-        parts += [_label(bar.name, columns, y), element("rect", shape), _value(bar.shown, y)]
+        parts += [
+            _label(bar.name, columns, y),
+            element(
+                "rect", {"class": "bar", "x": columns.left, "y": y + 3, "width": length, "height": _ROW - 6, "rx": 1.5}
+            ),
+            _value(bar.shown, y),
+        ]
     height = _TOP + len(bars) * _ROW + 6
     return picture(words.title, words.description, height, (element("g", {"class": "challenger"}, *parts),))
 
@@ -121,5 +127,5 @@ def _label(name: str, columns: _Columns, y: float) -> Markup:
 
 
 def _value(shown: str, y: float) -> Markup:
-    placed = {"class": "label", "x": WIDTH - 1, "y": y + _ROW / 2 + 4, "text-anchor": "end"}
-    return element("text", placed, text(shorten(shown, 112.0, _LABEL_SIZE)))
+    short = text(shorten(shown, 112.0, _LABEL_SIZE))
+    return element("text", {"class": "label", "x": WIDTH - 1, "y": y + _ROW / 2 + 4, "text-anchor": "end"}, short)

@@ -1,6 +1,7 @@
 """The look: one palette for light, dark and paper, and the rules for pictures and page. Text only; no font, no image.
 
-Colours follow Okabe and Ito (2008), whose palette people with any kind of colour vision tell apart; each colour also comes
+Colours follow Okabe and Ito (2008), whose palette people with any kind of colour vision tell apart;
+ each colour also comes
 with a word, a dash or a marker of its own. A standalone picture carries `PALETTE` and `PICTURE`; a page adds `PAGE`.
 None of these may contain `<` or `&`, so that a page stays well-formed XML.
 """
@@ -13,7 +14,7 @@ PALETTE = """
 --challenger:#0b63b0;--baseline:#b8560a;--champion:#00795a;--accent:#0b63b0;
 --good:#0a7350;--good-wash:#e6f3ee;--bad:#b3261e;--bad-wash:#fbeae8;--unsure:#8a5a00;--unsure-wash:#fbf2df;
 --ran:#0b63b0;--ran-wash:#e8f0f9;--cached:#00795a;--cached-wash:#e7f3ef;--todo:#8a5a00;--todo-wash:#fbf2df;
---off:#73767d;--off-wash:#f0efec}
+--off:#62656b;--off-wash:#f0efec}
 @media (prefers-color-scheme:dark){:root{
 --paper:#15171a;--panel:#1d2024;--ink:#e9e8e4;--soft:#a3a6ad;--line:#363a41;--faint:#262a2f;
 --challenger:#62b0f2;--baseline:#f0a04b;--champion:#3fcaa0;--accent:#7cbcf5;
@@ -65,19 +66,23 @@ html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 header,main,footer,nav{max-width:1200px;margin:0 auto;padding:0 28px}
-h1,h2,.ruling{font-family:Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,"Noto Serif",serif;font-weight:600;line-height:1.2;text-wrap:balance}
+h1,h2,.ruling{font-family:Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,"Noto Serif",serif;
+font-weight:600;line-height:1.2;text-wrap:balance}
 h1{font-size:30px;margin:0}
 h2{font-size:22px;margin:0 0 4px}
 h3{font-size:15px;margin:26px 0 6px}
-p{margin:6px 0;max-width:75ch}
+p{margin:6px 0;max-width:760px;text-wrap:pretty}
 a{color:var(--accent)}
-code,pre,.mono{font-family:ui-monospace,"SF Mono","Cascadia Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.87em}
+code,pre,.mono{font-family:ui-monospace,"SF Mono","Cascadia Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
+font-size:.87em}
 code{overflow-wrap:anywhere}
+pre code{font-size:1em}
 .soft{color:var(--soft)}
 header{padding-top:36px}
 .kicker{margin:0 0 4px;color:var(--soft);font-size:13px;letter-spacing:.02em}
 nav{margin-top:12px}
-nav ul{display:flex;flex-wrap:wrap;gap:2px 18px;margin:0;padding:8px 0;list-style:none;font-size:13.5px;border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+nav ul{display:flex;flex-wrap:wrap;gap:2px 18px;margin:0;padding:8px 0;list-style:none;font-size:13.5px;
+border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
 nav a{text-decoration:none}
 nav a:hover{text-decoration:underline}
 main>section{padding:28px 0 10px;border-bottom:1px solid var(--line)}
@@ -88,23 +93,32 @@ main>section:last-child{border-bottom:0}
 .verdict-unsure{--tone:var(--unsure);--wash:var(--unsure-wash)}
 .banner{background:var(--wash);border-left:6px solid var(--tone);border-radius:4px;padding:18px 22px 16px}
 .ruling{font-size:34px;margin:0;color:var(--tone)}
-.banner p{font-size:16.5px;margin:4px 0 0}
+.banner p{font-size:16.5px;margin:4px 0 0;max-width:920px}
 .banner .exit{font-size:13.5px;color:var(--soft);margin-top:8px}
-dl.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:16px 26px;margin:22px 0 18px}
+dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:16px 26px;margin:22px 0 18px}
 dl.facts dt{font-size:12.5px;color:var(--soft)}
-dl.facts dd{margin:0;font-size:19px;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;line-height:1.3}
+dl.facts dd{margin:0;font-size:19px;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;
+line-height:1.3}
 dl.facts dd small{display:block;font-size:12.5px;font-weight:400;color:var(--soft)}
 dl.pairs{margin:10px 0}
 dl.pairs div{display:grid;grid-template-columns:120px 1fr;gap:3px 16px;padding:2px 0}
 dl.pairs dt{color:var(--soft)}
 dl.pairs dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:10px 0 14px}
+.scroll{overflow-x:auto;margin:10px 0 14px;
+background:linear-gradient(to right,var(--paper) 12px,transparent) 0 0/28px 100%,
+linear-gradient(to left,var(--paper) 12px,transparent) 100% 0/28px 100%,
+linear-gradient(to right,var(--line),transparent) 0 0/12px 100%,
+linear-gradient(to left,var(--line),transparent) 100% 0/12px 100%;
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
 .scroll:focus-visible{outline:2px solid var(--accent)}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums lining-nums}
-caption{text-align:left;color:var(--soft);font-size:13px;padding:0 0 6px}
+table.grid{width:auto;min-width:min(100%,660px)}
+.grid th,.grid td{padding-right:26px}
+caption{max-width:min(760px,calc(100vw - 36px));text-align:left;color:var(--soft);font-size:13px;padding:0 0 6px}
 th,td{padding:5px 14px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint)}
 th:last-child,td:last-child{padding-right:0}
-thead th{font-weight:600;color:var(--soft);border-bottom:1px solid var(--line);vertical-align:bottom;white-space:nowrap}
+thead th{font-weight:600;color:var(--soft);border-bottom:1px solid var(--line);vertical-align:bottom;
+white-space:nowrap}
 tbody th{font-weight:500;white-space:nowrap}
 tbody th small{display:block;font-weight:400;color:var(--soft);font-size:12px}
 tbody th.wrap{white-space:normal;overflow-wrap:anywhere}
@@ -114,17 +128,19 @@ td .range{color:var(--soft);margin-left:.5em;font-size:12.5px}
 tr.group td,tr.group th{border-top:1px solid var(--line)}
 tr.dim td,tr.dim th{color:var(--soft)}
 .badge{display:inline-block;white-space:nowrap;font-size:12.5px;font-weight:600;color:var(--tone,var(--off))}
-.badge::before{content:"";display:inline-block;width:8px;height:8px;margin-right:6px;border-radius:50%;background:var(--tone,var(--off))}
+.badge::before{content:"";display:inline-block;width:8px;height:8px;margin-right:6px;border-radius:50%;
+background:var(--tone,var(--off))}
 .tone-good{--tone:var(--good)}.tone-bad{--tone:var(--bad)}.tone-unsure{--tone:var(--unsure)}
 .tone-ran{--tone:var(--ran)}.tone-cached{--tone:var(--cached)}
 .tone-bad::before{border-radius:1px}
 .tone-unsure::before{border-radius:1px;transform:rotate(45deg)}
-pre{background:var(--panel);border:1px solid var(--line);border-radius:4px;padding:12px 14px;overflow-x:auto;margin:10px 0;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere}
+pre{background:var(--panel);border:1px solid var(--line);border-radius:4px;padding:12px 14px;overflow-x:auto;
+margin:10px 0;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere}
 pre.error{border-left:4px solid var(--bad)}
 figure{margin:0}
 figure svg{display:block;width:100%;height:auto}
-figcaption{font-size:13px;color:var(--soft);margin-top:4px;max-width:75ch}
-.graph svg{margin:0 auto}
+figcaption{font-size:13px;color:var(--soft);margin-top:4px;max-width:760px}
+.graph svg{margin:0 auto;max-width:var(--natural);min-width:calc(var(--natural)*.76)}
 .charts{display:grid;gap:22px 34px;margin:14px 0;grid-template-columns:repeat(auto-fit,minmax(290px,1fr))}
 .charts.two{grid-template-columns:repeat(auto-fit,minmax(400px,1fr));align-items:start}
 .charts svg{max-width:440px}
@@ -140,10 +156,25 @@ h1{font-size:25px}.ruling{font-size:28px}
 .banner{padding:14px 16px}
 .banner p{font-size:15.5px}
 dl.facts{grid-template-columns:1fr 1fr}
-dl.pairs div{grid-template-columns:1fr;gap:0;padding:3px 0}
+dl.pairs div{grid-template-columns:100px 1fr;gap:0 10px}
 .charts,.charts.two{grid-template-columns:1fr}
+.graph svg{min-width:var(--natural)}
+.stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.stack,.stack tbody,.stack tr,.stack th,.stack td{display:block}
+.stack caption{display:block}
+.stack tr{padding:8px 0;border-bottom:1px solid var(--line)}
+.stack th,.stack td{border:0;padding:1px 0;text-align:left!important;padding-left:0!important;
+white-space:normal!important;overflow-wrap:anywhere}
+.stack tbody th{font-weight:600}
+.stack td{display:grid;grid-template-columns:104px 1fr;gap:0 10px}
+.stack td.empty{display:none}
+.stack td::before{content:attr(data-label);color:var(--soft)}
 }
 @media print{
+.scroll{background:none}
+table{font-size:9.5px}
+td .range{font-size:8.5px}
+.grid th,.grid td{padding-right:10px}
 :root{color-scheme:light}
 body{font-size:11px}
 nav{display:none}

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from engine.errors import ExitCode
 from engine.records import GateResult, RunRecord
-from engine.report.blocks import Column, Row, absent, badge, code, pairs, paragraph, section, table
+from engine.report.blocks import Row, absent, badge, code, name_columns, pairs, paragraph, section, table
 from engine.report.content import ReportContent
 from engine.report.evidence import Evidence, Measure, metric_words
 from engine.report.markup import NOTHING, Markup, element, join, text
-from engine.report.numbers import format_bytes, format_interval, format_number, format_seconds, plural
+from engine.report.numbers import MISSING, format_bytes, format_interval, format_number, format_seconds, plural
 
 _EXIT_WORDS = {
     ExitCode.OK: "ok",
@@ -42,7 +42,9 @@ def rule_on(run: RunRecord) -> Ruling:
         case "failed":
             return Ruling("Failed", _failure(run), "bad")
         case "interrupted":
-            return Ruling("Interrupted", _failure(run) if run.error else "The run was stopped before it ended.", "unsure")
+            return Ruling(
+                "Interrupted", _failure(run) if run.error else "The run was stopped before it ended.", "unsure"
+            )
         case "running":
             return Ruling("Running", "The run had not ended when this page was written.", "unsure")
         case "succeeded":
@@ -74,7 +76,8 @@ def failure_section(run: RunRecord) -> Markup:
         return NOTHING
     shown: list[Markup] = []
     for node in failed:
-        told = f"{node.name} ({node.kind}) after {format_seconds(node.seconds)}, {plural(max(node.attempts, 1), 'attempt')}"
+        attempts = plural(max(node.attempts, 1), "attempt")
+        told = f"{node.name} ({node.kind}) after {format_seconds(node.seconds)}, {attempts}"
         shown += [element("h3", {}, text(told)), element("pre", {"class": "error"}, text(node.error or "no message"))]
     if run.error and run.error not in [node.error for node in failed]:
         shown.append(element("pre", {"class": "error"}, text(run.error)))
@@ -87,19 +90,19 @@ def gate_table(gates: tuple[GateResult, ...]) -> Markup:
     """List the gates, those that block and did not pass first."""
     order = {"fail": 0, "inconclusive": 1, "pass": 2}
     ranked = sorted(gates, key=lambda gate: (order[gate.status], gate.severity))
-    rows = [
-        Row((
-            join((text(gate.name), _kind(gate))),
-            badge(gate.status, _GATE_TONES[gate.status]),
-            text("blocks" if gate.severity == "block" else "warns"),
-            text(gate.observed or "–"),
-            text(gate.required or "–"),
-            text(gate.reason),
-        ))
-        for gate in ranked
-    ]  # fmt: skip
-    columns = [Column(title) for title in ("Gate", "Result", "If it fails", "Observed", "Required", "Why")]
-    return table("Gates, those that did not pass first", columns, rows)
+    columns = name_columns(("Gate", "Result", "If it fails", "Observed", "Required", "Why"))
+    return table("Gates, those that did not pass first", columns, map(_gate_row, ranked))
+
+
+def _gate_row(gate: GateResult) -> Row:
+    return Row.of(
+        join((text(gate.name), _kind(gate))),
+        badge(gate.status, _GATE_TONES[gate.status]),
+        text("blocks" if gate.severity == "block" else "warns"),
+        text(gate.observed or MISSING),
+        text(gate.required or MISSING),
+        text(gate.reason),
+    )
 
 
 def exit_words(exit_code: int) -> str:
@@ -115,7 +118,8 @@ def _judged(run: RunRecord) -> Ruling:
     blocking = [gate for gate in run.gates if gate.severity == "block"]
     match run.verdict:
         case "promote" if run.promoted:
-            return Ruling("Promoted", f"{_passed(blocking)}, and {run.model or 'the model'} is now the champion.", "good")
+            sentence = f"{_passed(blocking)}, and {run.model or 'the model'} is now the champion."
+            return Ruling("Promoted", sentence, "good")
         case "promote":
             return Ruling("Promote", f"{_passed(blocking)}; the champion has not been replaced.", "good")
         case "reject":
@@ -150,28 +154,28 @@ def _failure(run: RunRecord) -> str:
 
 def _facts(content: ReportContent, evidence: Evidence) -> list[tuple[str, Markup]]:
     run = content.run
-    facts = [_measured(evidence)] if evidence.primary else []
-    for role in ("champion", "baseline"):
-        difference = evidence.differences.get(role, {}).get(evidence.primary or "")  # type: ignore[call-overload]
-        if difference is not None:
-            facts.append((f"{metric_words(evidence.primary or '')}, difference to {role}", _with_small(_signed(difference), _span(difference, signed=True))))
+    facts = _measured(evidence, evidence.primary) if evidence.primary else []
+    memory = f"peak memory {format_bytes(run.peak_bytes)}" if run.peak_bytes else ""
+    facts.append(("Duration", _with_small(format_seconds(run.seconds), memory)))
     ran = sum(node.state == "ran" for node in run.nodes)
     cached = sum(node.state == "cached" for node in run.nodes)
-    facts.append(("Duration", _with_small(format_seconds(run.seconds), f"peak memory {format_bytes(run.peak_bytes)}" if run.peak_bytes else "")))
     facts.append(("Nodes", _with_small(f"{ran} ran, {cached} cached", f"of {len(content.plan.nodes)} planned")))
     if run.model:
-        small = "promoted" if run.promoted else "registered, not promoted"
-        facts.append(("Model", _with_small(run.model, small)))
+        facts.append(("Model", _with_small(run.model, "promoted" if run.promoted else "registered, not promoted")))
     return facts
 
 
-def _measured(evidence: Evidence) -> tuple[str, Markup]:
-    measure = evidence.metrics.get("challenger", {}).get(evidence.primary or "", Measure(None))
-    return f"{metric_words(evidence.primary or '')}, challenger", _with_small(format_number(measure.value), _span(measure))
-
-
-def _signed(measure: Measure) -> str:
-    return format_number(measure.value, signed=True)
+def _measured(evidence: Evidence, primary: str) -> list[tuple[str, Markup]]:
+    """Give the primary metric, and how far it is from champion and baseline."""
+    name = metric_words(primary)
+    own = evidence.headline
+    facts = [(f"{name}, challenger", _with_small(format_number(own.value), _span(own)))] if own else []
+    for role, differences in evidence.differences.items():
+        if primary in differences:
+            difference = differences[primary]
+            shown = format_number(difference.value, signed=True)
+            facts.append((f"{name} against {role}", _with_small(shown, _span(difference, signed=True))))
+    return facts
 
 
 def _span(measure: Measure, *, signed: bool = False) -> str:

@@ -1,0 +1,25 @@
+"""From YAML to a typed spec, every mistake at once and each at its place. The only importer of Hydra and OmegaConf."""
+
+from engine.config.application import needs_hydra, run_hydra
+from engine.config.composed import ComposedConfig, Origin, attach_places
+from engine.config.composition import compose, list_pipelines
+from engine.config.loading import load_plugins, load_settings, load_spec
+from engine.config.schemas import check_schemas, generate_schemas, write_schemas
+from engine.config.secrets import resolve_secret
+
+__all__ = [
+    "ComposedConfig",
+    "Origin",
+    "attach_places",
+    "check_schemas",
+    "compose",
+    "generate_schemas",
+    "list_pipelines",
+    "load_plugins",
+    "load_settings",
+    "load_spec",
+    "needs_hydra",
+    "resolve_secret",
+    "run_hydra",
+    "write_schemas",
+]

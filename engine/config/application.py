@@ -1,0 +1,189 @@
+"""The whole of Hydra for `engine run`: `-m`, sweepers, `--cfg`, `--info`, `--hydra-help`, `hydra.run.dir`, completion.
+
+Enters what is left of the command line; Hydra composes, sweeps and prints; each job comes back through `compose`, so it
+has places and checks like a plain run. A plain run does not come here: `needs_hydra` says which is which.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config.composed import ComposedConfig
+from engine.config.composition import ROOT_KEYS, compose
+from engine.config.interpolation import resolvers
+from engine.errors import EngineError, UsageError
+from engine.project import Project
+
+if TYPE_CHECKING:
+    import argparse
+
+Task = Callable[[ComposedConfig], Any]
+_HYDRA_KEY = re.compile(r"^[~+]{0,2}hydra[./]")
+_HYDRA_NODE = re.compile(r"^hydra\s*:|^\s*-\s*(override\s+)?/?hydra/", re.MULTILINE)
+_FIXED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
+
+
+def needs_hydra(argv: Sequence[str], project: Project | None = None) -> bool:
+    """Say whether a command line uses more of Hydra than composing.
+
+    That is a flag, a `hydra.` override, or a `hydra:` node in the project's own `conf/config.yaml`.
+
+    >>> needs_hydra(["pipeline=flights"]), needs_hydra(["-m", "train.seed=1,2"]), needs_hydra(["hydra.run.dir=x"])
+    (False, True, True)
+    """
+    if any(item.startswith("-") or _HYDRA_KEY.match(item) for item in argv):
+        return True
+    return project is not None and _sets_hydra(project.conf / "config.yaml")
+
+
+def run_hydra(project: Project, argv: Sequence[str], task: Task) -> None:
+    """Give a command line to Hydra and call `task` once a job; what it returns is the job's result for a sweeper.
+
+    The first error of a job is raised after the other jobs of its batch have run. Raises `UsageError` for what Hydra
+    refuses.
+    """
+    from engine.config.hydra_internals import VERSION_BASE, get_args_parser, version  # noqa: PLC0415 - start-up time
+
+    version.setbase(VERSION_BASE)
+    parser = get_args_parser()
+    try:
+        arguments = parser.parse_args(list(argv))
+    except SystemExit as leaving:  # argparse has printed the version, or what it did not understand
+        if leaving.code in {None, 0}:
+            return
+        raise UsageError(
+            "Hydra does not know this command line; see above", hint="engine run --hydra-help"
+        ) from leaving
+    given = [name.replace("_", "-") for name in _FIXED_FLAGS if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0]}: the project's conf/ is searched, then the shipped one", hint="use --project DIR"
+        )
+    written = _admit_unmentioned(project, arguments)
+    failures: list[BaseException] = []
+    with resolvers(), _whole_errors():
+        _launch(project, parser, arguments, _job(project, task, written, failures))
+    if failures:
+        raise failures[0]
+
+
+def _sets_hydra(path: Path) -> bool:
+    try:
+        return _HYDRA_NODE.search(path.read_text(encoding="utf-8")) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _launch(
+    project: Project, parser: argparse.ArgumentParser, arguments: argparse.Namespace, job: Callable[[Any], Any]
+) -> None:
+    from engine.config.hydra_internals import HydraException, Plugins, run_hydra_application  # noqa: PLC0415
+    from engine.config.sources import PRIMARY, ProjectFolders, YamlSource, search_path  # noqa: PLC0415
+
+    folders = search_path(project)
+    Plugins.instance().register(YamlSource)
+    Plugins.instance().register(ProjectFolders)
+    ProjectFolders.folders = tuple(folders)
+    try:
+        run_hydra_application(arguments, parser, job, str(folders[0][1]), PRIMARY)
+    except HydraException as error:
+        raise UsageError(" ".join(str(error).split())) from error
+    except ValueError as error:  # contradictory flags
+        raise UsageError(str(error)) from error
+    except SystemExit as leaving:
+        if leaving.code not in {None, 0}:
+            raise UsageError("Hydra refused this command line; see above") from leaving
+    finally:
+        ProjectFolders.folders = ()
+
+
+def _admit_unmentioned(project: Project, arguments: argparse.Namespace) -> dict[str, str]:
+    """Write `key=value` as `++key=value` for Hydra, which refuses a key that no file mentions; the spec decides later.
+
+    Also composes the first job, so that mistakes in files are reported with their places and not by Hydra.
+    Gives what the person wrote for each rewritten override.
+    """
+    from engine.config.hydra_internals import OverridesParser  # noqa: PLC0415
+    from engine.config.repository import Repository  # noqa: PLC0415
+    from engine.config.sources import search_path  # noqa: PLC0415
+
+    repository = Repository(search_path(project))
+    written: dict[str, str] = {}
+    rewritten, plain = [], []
+    for text in arguments.overrides:
+        key = text.partition("=")[0]
+        is_value = (
+            "=" in text
+            and key[:1] not in "+~"
+            and not _HYDRA_KEY.match(key)
+            and not repository.group_exists(key.split("@")[0])
+        )
+        if is_value and key.split(".")[0] in ROOT_KEYS:
+            written[f"++{key}"] = key
+            rewritten.append(f"++{text}")
+        else:
+            rewritten.append(text)
+        plain.append(text)
+    arguments.overrides = rewritten
+    if not (arguments.hydra_help or arguments.shell_completion or arguments.info):
+        _check_first(project, plain, OverridesParser.create())
+    return written
+
+
+def _check_first(project: Project, overrides: Sequence[str], parser: Any) -> None:
+    """Compose the first job of a sweep, or the only one; raises `ConfigError`, also for unreadable overrides."""
+    from engine.config.hydra_internals import HydraException  # noqa: PLC0415
+
+    first = []
+    for text in overrides:
+        try:
+            (override,) = parser.parse_overrides([text])
+        except HydraException:
+            first.append(text)
+            continue
+        if not override.is_sweep_override():
+            first.append(text)
+        elif override.is_discrete_sweep():
+            first += [f"{override.get_key_element()}={value}" for value in list(override.sweep_string_iterator())[:1]]
+    compose(project, first)
+
+
+def _job(project: Project, task: Task, written: dict[str, str], failures: list[BaseException]) -> Callable[[Any], Any]:
+    """Wrap the task for Hydra: compose with places, and keep its errors from Hydra's traceback printer."""
+    from engine.config.hydra_internals import HydraConfig  # noqa: PLC0415
+
+    def run_job(_: Any) -> Any:
+        overrides = [_as_written(text, written) for text in HydraConfig.get().overrides.task]
+        try:
+            return task(compose(project, overrides))
+        except (EngineError, KeyboardInterrupt) as error:
+            failures.append(error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return None
+
+    return run_job
+
+
+def _as_written(text: str, written: dict[str, str]) -> str:
+    key, equals, value = text.partition("=")
+    return f"{written.get(key, key)}{equals}{value}"
+
+
+@contextmanager
+def _whole_errors() -> Iterator[None]:
+    """Have Hydra raise instead of printing and exiting, for the time of one call."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before

@@ -1,0 +1,135 @@
+"""Mistakes that need no data and no compiled program, in a configuration whose shape is right: names, times, schedules.
+
+The feature language, sources and labels are checked where they are compiled. Called by `loading`; pure but for the time
+zone database.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from engine.config.composed import join_path
+from engine.config.cron import cron_mistake
+from engine.config.wording import nearest
+from engine.errors import Problem
+from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec, TriggerSpec, WindowFeature
+
+
+def check_values(values: Mapping[str, Any]) -> list[Problem]:
+    """Find values that no schema admits wherever they stand: `???` left over, numbers that are not finite."""
+    return list(_check_leaves((), values))
+
+
+def check_meaning(parts: Mapping[str, Any]) -> list[Problem]:
+    """Find every mistake that the shape does not show, in those parts of a pipeline (by key) whose shape is right."""
+    names = feature_names(parts.get("features", {}))
+    problems = [*_triggers(parts.get("triggers", {})), *_moments(parts.get("as_of"), parts.get("card"))]
+    if "evaluate" in parts:
+        request = parts["spine"].request if "spine" in parts else {}
+        known = [*request, *names] if {"spine", "features"} <= parts.keys() else None
+        problems += _evaluate(parts["evaluate"], known)
+    if {"train", "features"} <= parts.keys():
+        problems += _train(parts["train"], names)
+    return problems
+
+
+def feature_names(features: Mapping[str, FeatureSpec]) -> list[str]:
+    """Name the features, with `{agg}` and `{window}` written out; in order of declaration."""
+    names: list[str] = []
+    for declared, feature in features.items():
+        if not isinstance(feature, WindowFeature):
+            names.append(declared)
+            continue
+        aggregates = (feature.agg,) if isinstance(feature.agg, str) else feature.agg
+        windows = (feature.window,) if isinstance(feature.window, str) else feature.window
+        names += [
+            declared.replace("{agg}", agg).replace("{window}", window) for agg in aggregates for window in windows
+        ]
+    return list(dict.fromkeys(names))
+
+
+def _check_leaves(parts: tuple[str | int, ...], value: Any) -> Iterator[Problem]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _check_leaves((*parts, key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _check_leaves((*parts, index), item)
+    elif value == "???":
+        path = join_path(parts)
+        yield Problem(path, "still to be given (`???`)", hint=f"{path}=VALUE on the command line, or in the pipeline")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(join_path(parts), "not a finite number", value=str(value))
+
+
+def _triggers(triggers: Mapping[str, TriggerSpec]) -> Iterator[Problem]:
+    for name, trigger in triggers.items():
+        mistake = cron_mistake(trigger.schedule)
+        if mistake:
+            hint = "as in `*/5 * * * *` (every five minutes) or `0 6 * * mon` (Mondays at six)"
+            yield Problem(
+                f"triggers.{name}.schedule", f"not a cron expression: {mistake}", value=trigger.schedule, hint=hint
+            )
+        if not _zone_exists(trigger.timezone):
+            from zoneinfo import available_timezones  # noqa: PLC0415 - reads the whole database
+
+            yield Problem(f"triggers.{name}.timezone", "unknown time zone", value=trigger.timezone,
+                          suggestion=nearest(trigger.timezone, available_timezones()),
+                          hint="an IANA name, as in Europe/Berlin or UTC")  # fmt: skip
+
+
+def _zone_exists(name: str) -> bool:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - start-up time
+
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _moments(as_of: str | None, card: CardSpec | None) -> Iterator[Problem]:
+    if as_of is not None:
+        try:
+            datetime.fromisoformat(as_of)
+        except ValueError:
+            yield Problem("as_of", "not a moment", value=as_of, hint="write it as 2013-11-01T00:00:00Z")
+    if card is not None and card.review_by is not None:
+        try:
+            date.fromisoformat(card.review_by)
+        except ValueError:
+            yield Problem("card.review_by", "there is no such day", value=card.review_by)
+
+
+def _evaluate(evaluate: EvaluateSpec, known: Sequence[str] | None) -> Iterator[Problem]:
+    """Check names; `known` are the request fields and features, None when they are not all known."""
+    if evaluate.primary not in evaluate.metrics:
+        near = nearest(evaluate.primary, evaluate.metrics)
+        yield Problem("evaluate.primary", "not among evaluate.metrics", value=evaluate.primary, allowed=evaluate.metrics,
+                      suggestion=near)  # fmt: skip
+    yield from _repeated("evaluate.metrics", evaluate.metrics)
+    yield from _repeated("evaluate.slices", evaluate.slices)
+    for index, name in enumerate(evaluate.slices):
+        if known is not None and name not in known:
+            near = nearest(name, known)
+            yield Problem(f"evaluate.slices.{index}", "no request field or feature is called so", value=name,
+                          allowed=() if near else tuple(known), suggestion=near)  # fmt: skip
+
+
+def _train(train: TrainSpec, names: Sequence[str]) -> Iterator[Problem]:
+    hint = "`engine features list` names them; `*` stands for anything"
+    for key, patterns in (("features", train.features), ("exclude", train.exclude)):
+        for index, pattern in enumerate(patterns):
+            if not fnmatch.filter(names, pattern):
+                near = nearest(pattern, names)
+                yield Problem(f"train.{key}.{index}", "matches no feature", value=pattern, suggestion=near, hint=hint)
+
+
+def _repeated(path: str, names: Sequence[str]) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(f"{path}.{index}", "named twice", value=name)

@@ -1,0 +1,1 @@
+"""Measuring models: metrics with bootstrap intervals, slices, curves, the evaluation document, the gates' verdict."""

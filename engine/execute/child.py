@@ -1,0 +1,178 @@
+"""The process that runs bodies: reads assignments from a pipe, imports what they name, answers, and waits for more.
+
+`pool` starts it with `main(lifeline)`. It dies at once, with its whole process group, when the process that owns it does:
+the kernel signals the group when the other end of the lifeline closes, even if the body holds the interpreter's lock.
+Standard output of bodies goes to standard error, which the owner reads as the node's log. Unused for a minute, it leaves.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import fcntl
+import importlib
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from engine.contracts import Artefact, Body, Place, Work
+from engine.errors import EngineError, ExitCode, UnavailableError
+from engine.execute.wire import IDLE_SECONDS, Assignment, Down, Failed, Finished, Frames, Message, Prepare, Told, encode
+from engine.keys import canonical_json
+
+_PROGRESS_SECONDS = 0.1
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5): the peak of resident memory starts again from now
+
+
+def main(lifeline: int) -> None:
+    """Serve until the owner leaves or nothing has come for a minute; never returns."""
+    inbox, outbox = os.dup(0), os.dup(1)  # not inherited by what a body starts
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    die_with_owner(lifeline)
+    faulthandler.enable()
+    frames = Frames()
+    while select.select([inbox], [], [], IDLE_SECONDS)[0]:
+        data = os.read(inbox, 1 << 16)
+        if not data:
+            break
+        for body in frames.feed(data):
+            _serve(msgspec.json.decode(body, type=Down), outbox)
+    os._exit(0)  # nothing here needs tearing down, and thread pools of libraries take their time
+
+
+def die_with_owner(lifeline: int) -> None:
+    """Have the kernel kill this process group when the lifeline's other end closes; a thread does it where the kernel cannot."""
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    else:
+        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
+    if select.select([lifeline], [], [], 0)[0]:  # the owner left before the signal was armed
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _watch(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _serve(message: Down, outbox: int) -> None:
+    def send(answer: Message) -> None:
+        sys.stdout.flush()  # what the body printed comes before what it says
+        sys.stderr.flush()
+        data = memoryview(encode(answer))
+        while data:
+            data = data[os.write(outbox, data) :]
+
+    match message:
+        case Prepare(modules):
+            for module in modules:
+                try:
+                    importlib.import_module(module)
+                except Exception:  # noqa: BLE001, S112 - only a head start: the assignment will say what is wrong
+                    continue
+        case Assignment():
+            send(perform(message, send))
+
+
+def perform(assignment: Assignment, send: Callable[[Message], None]) -> Finished | Failed:
+    """Run one body; whatever it raises becomes a `Failed`."""
+    _reset_peak()
+    try:
+        notes = dict(_load(assignment.body)(_work(assignment, send)))
+        canonical_json(notes)  # refuses what would not survive being written down
+        return Finished(notes, _peak_bytes())
+    except EngineError as error:
+        trace = traceback.format_exc() if error.__cause__ is not None else None
+        retry = isinstance(error, UnavailableError)
+        return Failed(text=str(error), exit_code=int(error.exit_code), retry=retry, trace=trace)
+    except MemoryError:
+        hint = "run fewer nodes at a time (execute.workers), or try --sample 10%"
+        return _unexpected(UnavailableError("there is not enough memory", hint=hint))
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "free some space (`engine gc` deletes what no run needs), then run again"
+            return _unexpected(UnavailableError(f"the disk is full: {error}", hint=hint))
+        return _unexpected(_described(error))
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: a body must not end its process quietly
+        return _unexpected(_described(error))
+
+
+def _load(body: str) -> Body:
+    module, _, function = body.partition(":")
+    found: Body = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _work(assignment: Assignment, send: Callable[[Message], None]) -> Work:
+    place = assignment.place
+    return Work(
+        node=assignment.node,
+        settings=assignment.settings,
+        inputs={role: Artefact(Path(item.path), item.digest, item.notes) for role, item in assignment.inputs.items()},
+        out=Path(assignment.out),
+        place=Place(Path(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id),
+        progress=_Throttle(send),
+    )
+
+
+class _Throttle:
+    """Progress that may be reported as often as a body likes, and is passed on ten times a second."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._next = 0.0
+        self._last: str | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, message: str, rows: int | None, done: float | None) -> None:
+        """Report; a change of message always goes out."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._next and message == self._last:
+                return
+            self._next, self._last = now + _PROGRESS_SECONDS, message
+            self._send(Told(str(message), None if rows is None else int(rows), None if done is None else float(done)))
+
+
+def _described(error: BaseException) -> EngineError:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    words = str(error).strip().split("\n", 1)[0]
+    hint = "this is a defect of the node, not of your data; the whole traceback is in the run's events.jsonl"
+    return EngineError(
+        f"{type(error).__name__}: {words}{where}" if words else f"{type(error).__name__}{where}", hint=hint
+    )
+
+
+def _unexpected(error: EngineError) -> Failed:
+    code = error.exit_code if isinstance(error, UnavailableError) else ExitCode.INTERNAL
+    return Failed(text=str(error), exit_code=int(code), retry=False, trace=traceback.format_exc())
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return  # the peak is then that of the process so far
+
+
+def _peak_bytes() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

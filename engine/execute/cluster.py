@@ -1,0 +1,219 @@
+"""An existing Dask scheduler by address: the same graph of the same tasks. The only importer of `distributed`.
+
+Checked at the start, with bounded waits: the scheduler answers, workers are there, they have this engine, see the same
+files, and together satisfy the resources. Events come back through the scheduler's topics; a cancelled or lost run is seen by
+its workers, which ask their own scheduler state, and kill their children.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from distributed import Client, get_worker, wait
+from distributed import TimeoutError as DaskTimeoutError
+from distributed.versions import VersionMismatchWarning
+
+from engine import __version__
+from engine.errors import ExitCode, UnavailableError, UsageError
+from engine.execute.link import LocalLink, Narrator
+from engine.records import Event, NodeResult
+
+if TYPE_CHECKING:
+    from engine.execute.dispatch import Batch, Graph
+    from engine.execute.interrupts import Interrupts
+
+_CONNECT_SECONDS = 10.0
+_CANCEL_SECONDS = 2.0
+_LOOK_SECONDS = 1.0  # how often a wait looks whether the observer has failed
+_ASK_SECONDS = 0.05
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLink:
+    """The link of a node on a Dask worker; picklable, finds its worker when it is used."""
+
+    topic: str
+
+    def emit(self, event: Event) -> None:
+        """Send an event to the run through the scheduler."""
+        with suppress(Exception):  # a worker that is closing: the result says what matters
+            get_worker().log_event(self.topic, msgspec.to_builtins(event))
+
+    def is_cancelled(self) -> bool:
+        """Say whether nobody wants this task any more: its run cancelled it, or its client is gone."""
+        worker = get_worker()
+        task = worker.state.tasks.get(worker.get_current_task())
+        return task is None or task.state == "cancelled"
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long or until cancelled."""
+        end = time.monotonic() + seconds
+        while not (cancelled := self.is_cancelled()) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _ASK_SECONDS))
+        return cancelled
+
+    def descriptor(self) -> None:
+        """Nothing to wait for: `is_cancelled` is asked."""
+
+    def slots(self) -> int:
+        """How many tasks this worker runs at a time."""
+        return int(get_worker().state.nthreads)
+
+    def worker(self) -> str:
+        """The worker's address."""
+        return str(get_worker().address)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """What a worker says of itself."""
+
+    engine: str
+    sees_root: bool
+    sees_store: bool
+
+
+def probe(root: str, artefacts: str, mark: str) -> WorkerFacts:
+    """Run on every worker: which engine it has, and whether it sees the project and the mark just written into the store."""
+    sees_store = "://" in artefacts or (Path(artefacts) / mark).is_file()
+    return WorkerFacts(__version__, Path(root).is_dir(), sees_store)
+
+
+def run_on_cluster(graph: Graph, batch: Batch, topic: str, link: LocalLink, interrupts: Interrupts) -> list[NodeResult]:
+    """Run a graph and give the results of the batch's nodes; raises `UnavailableError` or `UsageError` before anything runs."""
+    with interrupts.raising(), _connect(str(batch.request.address), link, batch) as client:
+        _check_workers(client, batch)
+        client.subscribe_topic(topic, lambda event: link.emit(msgspec.convert(event[1], Event)))
+        futures = client.get(graph, list(graph), sync=False, resources=dict(batch.request.resources) or None)
+        try:
+            while not link.is_cancelled():
+                with suppress(DaskTimeoutError, CancelledError):
+                    wait(futures, timeout=_LOOK_SECONDS)
+                    break
+                if client.status not in {"running", "connecting"} or any(future.cancelled() for future in futures):
+                    break
+        except KeyboardInterrupt:
+            pass  # the cancellation is set: what has ended is gathered, the rest is cancelled
+        try:
+            return [
+                _result(future, node.name, node.kind, link) for future, node in zip(futures, batch.nodes, strict=True)
+            ]
+        finally:
+            if link.is_cancelled():
+                client.cancel([future for future in futures if not future.done()], force=True)
+
+
+@contextmanager
+def _connect(address: str, link: LocalLink, batch: Batch) -> Iterator[Client]:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said below, in fewer words
+    hint = f"start one (`dask scheduler`, `dask worker {address}`), or set dask.address=null to run embedded"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", VersionMismatchWarning)
+        try:
+            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        except (OSError, DaskTimeoutError) as error:
+            raise UnavailableError(
+                f"no Dask scheduler answers at {address} within {_CONNECT_SECONDS:g} s", hint=hint
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"dask.address={address}: {error}", hint="write tcp://host:8786") from error
+    try:
+        for warning in caught:
+            if issubclass(warning.category, VersionMismatchWarning):
+                _narrate(link, batch, str(warning.message))
+        yield client
+    finally:
+        with suppress(Exception):
+            client.close(timeout=_CANCEL_SECONDS)
+
+
+def _narrate(link: LocalLink, batch: Batch, message: str) -> None:
+    Narrator(link, batch.request.clock, batch.place.run_id).log("warning", message)
+
+
+def _check_workers(client: Client, batch: Batch) -> None:
+    address = batch.request.address
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except (DaskTimeoutError, OSError) as error:
+        raise UnavailableError(
+            f"the Dask scheduler at {address} has no workers", hint=f"start one: `dask worker {address}`"
+        ) from error
+    workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    for name, amount in batch.request.resources.items():
+        if not any(worker.get("resources", {}).get(name, 0) >= amount for worker in workers.values()):
+            raise UnavailableError(
+                f"no worker of {address} has the resource {name}={amount:g}, so the work would wait for ever",
+                hint=f"start one with `dask worker {address} --resources {name}={amount:g}`, or ask for less",
+            )
+    mark = f".seen-{os.getpid()}-{threading.get_ident()}"
+    path = Path(batch.place.artefacts) / mark
+    if "://" not in batch.place.artefacts:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    try:
+        facts = _within(
+            lambda: client.run(probe, str(batch.place.root), batch.place.artefacts, mark, on_error="return")
+        )
+    finally:
+        path.unlink(missing_ok=True)
+    for worker, found in facts.items():
+        _check_facts(worker, found, batch)
+
+
+def _check_facts(worker: str, found: WorkerFacts | Exception, batch: Batch) -> None:
+    if not isinstance(found, WorkerFacts):
+        hint = f"install plumbline {__version__} in the workers' environment and start them again"
+        raise UnavailableError(f"worker {worker} cannot run nodes: {type(found).__name__}: {found}", hint=hint)
+    if found.engine != __version__:
+        hint = "install the same version on both sides: the code of a node is part of its key"
+        raise UnavailableError(f"worker {worker} has plumbline {found.engine}, this is {__version__}", hint=hint)
+    for seen, what, path in (
+        (found.sees_root, "project", batch.place.root),
+        (found.sees_store, "artefact store", batch.place.artefacts),
+    ):
+        if not seen:
+            hint = "put it on a file system that all machines share, under the same path"
+            raise UnavailableError(f"worker {worker} does not see the {what} {path}", hint=hint)
+
+
+def _within(call: Callable[[], Mapping[str, _T]]) -> Mapping[str, _T]:
+    """Bound a call of the client that has no timeout of its own."""
+    answers: list[Mapping[str, _T]] = []
+    thread = threading.Thread(target=lambda: answers.append(call()), daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    if not answers:
+        raise UnavailableError(
+            f"the Dask workers did not answer within {_CONNECT_SECONDS:g} s", hint="look at their logs"
+        )
+    return answers[0]
+
+
+def _result(future: Any, name: str, kind: str, link: LocalLink) -> NodeResult:
+    if future.status == "finished":
+        with suppress(Exception):
+            found: NodeResult = future.result(timeout=_CANCEL_SECONDS)
+            return found
+    if link.is_cancelled() and future.status in {"pending", "cancelled"}:
+        return NodeResult(
+            name=name, kind=kind, state="cancelled", reason="interrupted", exit_code=int(ExitCode.INTERRUPTED)
+        )
+    cause = ""
+    if future.status == "error":
+        with suppress(Exception):
+            cause = f": {future.exception(timeout=_CANCEL_SECONDS)}"
+    error = UnavailableError(f"its Dask worker or scheduler was lost{cause}", hint="run again: finished nodes are kept")
+    return NodeResult(name=name, kind=kind, state="failed", error=str(error), exit_code=int(error.exit_code))

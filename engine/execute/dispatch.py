@@ -1,0 +1,85 @@
+"""From nodes that must run to results: build the Dask graph, once, and give it to the embedded or to an existing scheduler.
+
+Called by `run.execute` when something has to run; imports Dask at the last moment, while a child already warms up.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from engine.contracts import ArtefactStore, Place
+from engine.execute.attempts import NodeTask, share_of_cores
+from engine.execute.interrupts import Interrupts
+from engine.execute.link import Link, LocalLink
+from engine.execute.node import run_node
+from engine.execute.pool import POOL, Seat
+from engine.execute.request import ExecuteRequest
+from engine.plan.model import PlanNode
+from engine.records import NodeResult
+
+Graph: TypeAlias = dict[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Nodes to run, in topological order, with the results of what they need and is settled.
+
+    `code` is the digest of all code of the plan: a child serves one of them, never a newer version of a module.
+    """
+
+    nodes: tuple[PlanNode, ...]
+    settled: Mapping[str, NodeResult]
+    forced: Mapping[str, str]
+    request: ExecuteRequest
+    place: Place
+    code: str
+
+
+def dispatch(batch: Batch, store: ArtefactStore, link: LocalLink, interrupts: Interrupts) -> list[NodeResult]:
+    """Run a batch and give its results in order; raises `UnavailableError` for a scheduler or a resource that is not there."""
+    prefix = (
+        f"{batch.place.run_id}-{secrets.token_hex(4)}/"  # a shared scheduler would give an equal key its old result
+    )
+    keys = [prefix + node.name for node in batch.nodes]
+    if batch.request.address is not None:
+        from engine.execute.cluster import ClusterLink, run_on_cluster  # noqa: PLC0415 - takes a second
+
+        topic = f"plumbline-{prefix}"
+        graph = build_graph(batch, store, ClusterLink(topic), prefix)
+        return run_on_cluster(graph, batch, topic, link, interrupts)
+    _warm_up(batch)
+    from engine.execute.embedded import run_embedded  # noqa: PLC0415 - a no-op run needs none of it
+
+    return run_embedded(build_graph(batch, store, link, prefix), keys, batch.request.workers)
+
+
+def build_graph(batch: Batch, store: ArtefactStore, link: Link, prefix: str) -> Graph:
+    """Lay out the tasks: the key of each upstream task, or the result itself when it is settled."""
+    running = {node.name for node in batch.nodes}
+    graph: Graph = {}
+    for node in batch.nodes:
+        task = NodeTask(
+            node=node,
+            place=batch.place,
+            body=batch.request.bodies[node.kind],
+            code=batch.code,
+            clock=batch.request.clock,
+            threads=batch.request.threads,
+            forced=batch.forced.get(node.name),
+        )
+        upstream = (
+            prefix + name if name in running else batch.settled[name] for name in dict.fromkeys(node.inputs.values())
+        )
+        graph[prefix + node.name] = (run_node, task, store, link, *upstream)
+    return graph
+
+
+def _warm_up(batch: Batch) -> None:
+    """Start children for the nodes that can start at once: they import their libraries while this process imports Dask."""
+    running = {node.name for node in batch.nodes}
+    ready = [node for node in batch.nodes if not running.intersection(node.inputs.values())][: batch.request.workers]
+    threads = batch.request.threads or share_of_cores(batch.request.workers)
+    POOL.warm(Seat(threads, batch.code), [batch.request.bodies[node.kind].partition(":")[0] for node in ready])

@@ -1,0 +1,76 @@
+"""A source's rows in total order, each with the moments between which it counts.
+
+A row counts for a spine time T from `enter` (after its own time, once available) until `until` (the microsecond
+before a later version of the same id becomes available). Windows and lookups cut that interval further. Called by
+`compute`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from engine.features.frames import Ints, conform, microseconds_of
+from engine.features.steps import SourceProgram
+
+FOREVER = 2**62
+"""Beyond every moment; adding a duration of at most `LONGEST` to a moment stays below it."""
+LONGEST = 2**61
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Rows in the order `(time, id)`, so that an index is a rank; arrays have one entry a row, in microseconds."""
+
+    frame: pl.DataFrame
+    time: Ints
+    available: Ints
+    enter: Ints
+    until: Ints
+
+
+def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None) -> Timeline:
+    """Order the rows and find when each counts; rows that are never known, or not by `as_of`, are dropped.
+
+    Without an id every row is its own; ties in time are then broken by when a row became available and by its values.
+    """
+    rows = conform(frame, source.columns, f"history of source `{source.name}`")
+    if source.static or source.time is None:
+        ordered = rows.sort(*([source.id] if source.id else []), *sorted(rows.columns), maintain_order=True)
+        always = np.zeros(ordered.height, dtype=np.int64)
+        return Timeline(ordered, always, always, always - FOREVER, always + FOREVER)
+    known = source.available_column or source.time
+    rows = rows.drop_nulls([source.time, known])
+    available = microseconds_of(rows[known]) + min(source.delay, LONGEST)
+    if as_of is not None:
+        rows, available = rows.filter(available <= as_of), available[available <= as_of]
+    order = _total_order(source, rows, available)
+    rows, available = rows[order], available[order]
+    time = microseconds_of(rows[source.time])
+    until = _superseded(rows[source.id], available) if source.id else np.full(len(time), FOREVER)
+    return Timeline(rows, time, available, np.maximum(time + 1, available), until)
+
+
+def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> Ints:
+    time, id_ = str(source.time), source.id
+    by = [time] if id_ is None else [time, id_]
+    if id_ is None or rows[id_].null_count() or rows[id_].n_unique() < rows.height:
+        rows = rows.with_columns(pl.Series("\x00available", available))
+        by = list(dict.fromkeys([*by, "\x00available", *sorted(rows.columns)]))
+    return rows.select(pl.arg_sort_by(by)).to_series().to_numpy().astype(np.int64)
+
+
+def _superseded(ids: pl.Series, available: Ints) -> Ints:
+    """Per row, the last moment at which it is its id's latest version. Rows without an id are never superseded."""
+    until = np.full(len(available), FOREVER)
+    if ids.n_unique() == len(ids):
+        return until
+    # Dense ranks put versions of one id together; the rows are in total order, which breaks ties in availability.
+    codes = ids.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    order = np.lexsort((available, codes))
+    same = (codes[order][1:] == codes[order][:-1]) & (codes[order][1:] > 0)
+    earlier, later = order[:-1][same], order[1:][same]
+    until[earlier] = available[later] - 1
+    return until

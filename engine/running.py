@@ -1,0 +1,198 @@
+"""One run: a plan executed, its promotion, its record and its report. The last part of the chain in `engine.api`.
+
+Enters: a `Planned` and what the command line asks beyond it. Leaves: `runs/<id>/`, a row in the index, perhaps a new champion.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from engine.api import Planned
+from engine.clock import Clock, isoformat, stopwatch
+from engine.contracts import Place
+from engine.errors import EngineError
+from engine.execute.journal import Journal
+from engine.execute.request import ExecuteRequest, Observer, select
+from engine.execute.run import execute
+from engine.keys import digest
+from engine.nodes import BODIES
+from engine.nodes.promote import Promotion, promote
+from engine.provenance import GitProbe, read_environment
+from engine.recording import Documents, complete_record, report_content
+from engine.records import Event, NodeCounts, NodeResult, RunAnswer, RunRecord
+from engine.report.page import render_report
+from engine.runs import RunFolder, create_folder, list_folders, write_start
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run is asked beyond its declaration. `force` maps a node to the reason why it runs although cached."""
+
+    from_: str | None = None
+    to: str | None = None
+    only: str | None = None
+    force: Mapping[str, str] = field(default_factory=dict)
+    sample: str | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a run gets from outside: who watches, what time it is, and what git says."""
+
+    observer: Observer
+    clock: Clock
+    git: GitProbe
+
+
+def run(planned: Planned, options: RunOptions, around: Around) -> tuple[RunRecord, RunFolder]:
+    """Execute a plan, promote, record, report; the record says how it went, whatever happened.
+
+    Raises `EngineError` for what a command line got wrong, and for what prevents a run from being recorded at all. After
+    Ctrl-C the record is written with the status `interrupted`.
+    """
+    stores = planned.stores
+    request = _request(planned, options)
+    latest = list_folders(stores.runs_root)
+    folder = create_folder(stores.runs_root, str(stores.index.next_run_id(int(latest[-1].run_id) if latest else 0)))
+    with folder.hold():
+        watch = stopwatch()
+        started = _describe_start(planned, options, around.clock, folder.run_id)
+        write_start(folder, started, planned.plan, planned.declared.config, planned.declared.spec)
+        effects = {"promote": lambda node, results: promote(node, results, _promotion(planned, options, started, around.git))}
+        record, results = _execute(planned, replace(request, effects=effects), folder, started, around)
+        documents = Documents(stores.artefacts, {result.name: result for result in results})
+        record = msgspec.structs.replace(
+            record,
+            git=around.git.read(),
+            finished_at=isoformat(around.clock.now()),
+            seconds=stopwatch() - watch,
+            report=str(folder.report),
+        )
+        shown = planned.declared.spec.report
+        content = report_content(record, planned.plan, documents, (shown.top_features, shown.max_slices))
+        folder.write(folder.report.name, render_report(content).encode())
+        folder.write_record(record)
+        stores.index.record_run(record, str(folder.path))
+    return record, folder
+
+
+def answer(record: RunRecord, folder: RunFolder) -> RunAnswer:
+    """Give what `engine run --json` prints."""
+    states = [node.state for node in record.nodes]
+    return RunAnswer(
+        run_id=record.run_id,
+        pipeline=record.pipeline,
+        status=record.status,
+        verdict=record.verdict,
+        model=record.model,
+        promoted=record.promoted,
+        metrics={metric.name: metric.value for metric in record.metrics},
+        intervals={metric.name: (metric.low, metric.high) for metric in record.metrics},
+        nodes=NodeCounts(
+            ran=states.count("ran"),
+            cached=states.count("cached"),
+            failed=states.count("failed"),
+            skipped=states.count("skipped"),
+        ),
+        seconds=record.seconds,
+        report=record.report,
+        run_dir=str(folder.path),
+        exit_code=record.exit_code,
+        error=record.error,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """The journal first: what people are told has been written down."""
+
+    journal: Journal
+    display: Observer
+
+    def on_event(self, event: Event) -> None:
+        self.journal.on_event(event)
+        self.display.on_event(event)
+
+
+def _execute(
+    planned: Planned, request: ExecuteRequest, folder: RunFolder, started: RunRecord, around: Around
+) -> tuple[RunRecord, tuple[NodeResult, ...]]:
+    """Run the nodes; what stops the whole execution becomes a failed record."""
+    store = planned.stores.artefacts
+    try:
+        with Journal(folder.events) as journal:
+            results = execute(planned.plan, request, _place(planned, folder), store, _Both(journal, around.observer))
+    except EngineError as error:
+        failed = msgspec.structs.replace(started, status="failed", error=str(error), exit_code=int(error.exit_code))
+        return failed, ()
+    documents = Documents(store, {result.name: result for result in results})
+    return complete_record(started, planned.plan, results, documents), results
+
+
+def _describe_start(planned: Planned, options: RunOptions, clock: Clock, run_id: str) -> RunRecord:
+    declared = planned.declared
+    return RunRecord(
+        run_id=run_id,
+        pipeline=declared.spec.name,
+        status="running",
+        started_at=isoformat(clock.now()),
+        command=options.command,
+        overrides=tuple(declared.config.overrides),
+        config_digest=digest(declared.config.values),
+        plan_digest=planned.plan.digest,
+        seeds={"train": declared.spec.train.seed, "evaluate": declared.spec.evaluate.seed},
+        environment=read_environment(),
+        sample=options.sample,
+    )
+
+
+def _request(planned: Planned, options: RunOptions) -> ExecuteRequest:
+    settings = planned.declared.settings
+    return ExecuteRequest(
+        bodies=BODIES,
+        address=settings.dask.address,
+        workers=settings.execute.workers,
+        threads=settings.execute.threads,
+        selected=select(planned.plan, options.from_, options.to, options.only),
+        force=options.force,
+    )
+
+
+def _promotion(planned: Planned, options: RunOptions, started: RunRecord, git: GitProbe) -> Promotion:
+    stores, declared, champion = planned.stores, planned.declared, planned.inputs.champion
+    return Promotion(
+        store=stores.artefacts,
+        registry=stores.registry,
+        run_id=started.run_id,
+        pipeline=declared.spec.name,
+        actor=getpass.getuser(),
+        champion_version=planned.holder,
+        compared_with=champion.package if champion else None,
+        provenance={
+            "run_id": started.run_id,
+            "created_at": started.started_at,
+            "plugins": list(planned.plugins),
+            "config": declared.config.values,
+            "git": msgspec.to_builtins(git.read()),
+            "environment": msgspec.to_builtins(started.environment),
+        },
+        sampled=options.sample is not None,
+    )
+
+
+def _place(planned: Planned, folder: RunFolder) -> Place:
+    stores, settings = planned.stores, planned.declared.settings
+    return Place(
+        root=planned.declared.project.root,
+        snapshots=stores.snapshots_url,
+        artefacts=str(stores.artefacts_root),
+        plugins=planned.plugins,
+        threads=settings.execute.threads or os.cpu_count() or 1,
+        run_id=folder.run_id,
+    )

@@ -1,0 +1,1 @@
+"""Stores: artefacts, snapshots, and the state database with its registry and run index."""

@@ -1,0 +1,338 @@
+"""Artefacts: what nodes leave, by content. A folder's name is the digest of what is in it, so the same bytes lie once.
+
+    objects/ab/<digest>/        the files, read-only
+    objects/ab/<digest>.json    the manifest: {relative path: {sha256, size}}; its canonical JSON hashes to <digest>
+    actions/cd/<key>.json       which output an action gave
+    staging/                    work in progress; corrupt/: copies that failed verification, for a person to look at
+
+Enters: staged folders from the executor. Leaves: verified folders for nodes. The manifest is written before the folder
+is renamed into place: a folder without one is damage, a manifest without a folder is an artefact that never came to be.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import EngineError, IntegrityError, NotFoundError, StoreError
+from engine.keys import canonical_json, digest
+from engine.records import NodeOutput
+from engine.stores.disk import (
+    explained,
+    fsync_folder,
+    has_digest,
+    hold_lock,
+    is_abandoned,
+    owned_name,
+    remove_tree,
+    write_durably,
+)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
+_TOUCH_SECONDS = 3600.0  # how stale the time of last use may be; it only has to keep `collect_garbage` away
+_PLACE_ATTEMPTS = 4
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of an artefact."""
+
+    sha256: str
+    size: int
+
+
+class ActionFile(msgspec.Struct, frozen=True):
+    """What an action file holds; `check` is the digest of the rest, so a damaged file is recognised."""
+
+    key: str
+    output: NodeOutput
+    check: str
+
+
+Manifest = dict[str, FileEntry]
+_manifest_decoder = msgspec.json.Decoder(Manifest)
+_action_decoder = msgspec.json.Decoder(ActionFile)
+
+
+class LocalArtefactStore:
+    """An `ArtefactStore` in a folder; any number of processes and threads may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def stage(self) -> Path:
+        """Give a fresh empty folder to write into; scratch space may lie beside it as `<its name>.<anything>`."""
+        path = self.root / "staging" / owned_name()
+        with explained("make a staging folder", path):
+            path.mkdir(parents=True)
+        return path
+
+    def commit(self, staged: Path) -> str:
+        """Fsync, digest and move a staged folder into place; gives the content digest.
+
+        The staged folder is gone afterwards, also when this fails. Empty folders are not content and are dropped.
+        Raises `StoreError` (full or read-only disk, a symbolic link).
+        """
+        if staged.parent != self.root / "staging":
+            raise StoreError(f"{staged} was not staged in {self.root}", hint="commit the folder that `stage` gave")
+        try:
+            with explained("commit the artefact", staged):
+                manifest = _seal(staged)
+                content = digest(msgspec.to_builtins(manifest))
+                self._place(staged, content, manifest)
+        finally:
+            for leftover in (staged, *staged.parent.glob(f"{staged.name}.*")):
+                remove_tree(leftover)
+        return content
+
+    def open(self, digest: str) -> Path:
+        """Give a folder whose every file was verified by its digest.
+
+        Raises `NotFoundError`, or `IntegrityError` after moving the damaged copy to `corrupt/`.
+        """
+        folder = self._folder(_checked(digest))
+        with explained("read the artefact", folder):
+            try:
+                inode = folder.stat().st_ino
+            except FileNotFoundError:
+                raise NotFoundError(
+                    f"artefact {digest[:12]} is not in {self.root}", hint="run the pipeline again"
+                ) from None
+            manifest = self._read_manifest(digest)
+            damage = "its manifest is missing or damaged" if manifest is None else _find_damage(folder, manifest)
+        if damage is not None:
+            aside = self._set_aside(digest, inode)
+            raise IntegrityError(
+                f"artefact {digest[:12]}: {damage}{f'; the copy was moved to {aside}' if aside else ''}",
+                hint="run the pipeline again: what is damaged is computed anew",
+            )
+        self._touch(digest)
+        return folder
+
+    def exists(self, digest: str) -> bool:
+        """Say whether every file of the artefact is there at its recorded size; nothing is hashed."""
+        if not _DIGEST.fullmatch(digest):
+            return False
+        manifest = self._read_manifest(digest)
+        if manifest is None:
+            return False
+        folder = str(self._folder(digest))
+        try:
+            if not manifest:
+                return Path(folder).is_dir()
+            return all(os.stat(f"{folder}/{name}").st_size == entry.size for name, entry in manifest.items())  # noqa: PTH116
+        except OSError:
+            return False
+
+    def record_action(self, key: str, output: NodeOutput) -> None:
+        """Remember atomically and durably that this action gave this output; raises `StoreError`."""
+        path = self._action(_checked(key))
+        try:
+            content = msgspec.to_builtins(output)
+            document = canonical_json({"key": key, "output": content, "check": digest({"key": key, "output": content})})
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"the notes of action {key[:12]} are not plain JSON: {error}") from error
+        with explained("record the action", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(path, document)
+
+    def find_action(self, key: str) -> NodeOutput | None:
+        """Look an action up; `None` when unknown or damaged, or when its artefact is gone or damaged in size."""
+        try:
+            found = _action_decoder.decode(self._action(_checked(key)).read_bytes())
+        except (OSError, msgspec.DecodeError, EngineError):
+            return None
+        expected = digest({"key": key, "output": msgspec.to_builtins(found.output)})
+        if found.key != key or found.check != expected or not self.exists(found.output.digest):
+            return None
+        self._touch(found.output.digest)
+        return found.output
+
+    def sweep_staging(self) -> int:
+        """Delete what dead processes left in `staging/`; gives how many entries."""
+        abandoned = [path for path in _entries(self.root / "staging") if is_abandoned(path)]
+        for path in abandoned:
+            remove_tree(path)
+        return len(abandoned)
+
+    def collect_garbage(self, keep: Collection[str], older_than: float) -> int:
+        """Delete artefacts not in `keep` that nobody used for `older_than` seconds, and their actions; gives how many.
+
+        Being opened, found by an action, or committed again counts as use. Raises `StoreError`.
+        """
+        limit = time.time() - older_than
+        with explained("collect garbage in", self.root):
+            names = {
+                path.name.removesuffix(".json")
+                for bucket in _entries(self.root / "objects")
+                for path in _entries(bucket)
+            }
+            deleted = sum(self._delete(name, limit) for name in sorted(names - set(keep)) if _DIGEST.fullmatch(name))
+            for path in _entries(self.root / "corrupt"):
+                if _mtime(path) < limit:
+                    remove_tree(path)
+            for path in (path for bucket in _entries(self.root / "actions") for path in _entries(bucket)):
+                if _mtime(path) < limit and self.find_action(path.stem) is None:
+                    remove_tree(path)
+        return deleted
+
+    def _place(self, staged: Path, content: str, manifest: Manifest) -> None:
+        folder, record = self._folder(content), self._manifest(content)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with hold_lock(self.root / "lock", shared=True):  # only `collect_garbage` and damage ask for it alone
+            for _ in range(_PLACE_ATTEMPTS):
+                if self.exists(content):
+                    os.utime(record)
+                    return fsync_folder(folder.parent)
+                write_durably(record, canonical_json(msgspec.to_builtins(manifest)))
+                try:
+                    staged.rename(folder)
+                except OSError as error:
+                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                        raise
+                    if not self.exists(content):  # what lies there is damaged
+                        self._move_aside(content)
+                else:
+                    return fsync_folder(folder.parent)
+        raise StoreError(
+            f"artefact {content[:12]} could not be placed in {folder}", hint="look for who deletes files there"
+        )
+
+    def _set_aside(self, content: str, inode: int) -> Path | None:
+        """Move a damaged copy to `corrupt/` unless it was replaced meanwhile; `None` when it could not be moved."""
+        with suppress(OSError), hold_lock(self.root / "lock"):
+            if self._folder(content).stat().st_ino == inode:
+                return self._move_aside(content)
+        return None
+
+    def _move_aside(self, content: str) -> Path:
+        aside = self.root / "corrupt" / f"{content}-{secrets.token_hex(4)}"
+        aside.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            self._folder(content).rename(aside)
+        with suppress(FileNotFoundError):
+            self._manifest(content).rename(aside.with_suffix(".json"))
+        return aside
+
+    def _delete(self, content: str, limit: float) -> bool:
+        """Delete one artefact, the folder's name first, so that nobody finds half of it."""
+        folder, manifest = self._folder(content), self._manifest(content)
+        trash = self.root / "staging" / owned_name()
+        trash.parent.mkdir(exist_ok=True)
+        with hold_lock(self.root / "lock"):
+            if max(_mtime(manifest), _mtime(folder) if not manifest.exists() else 0.0) >= limit:
+                return False
+            with suppress(FileNotFoundError):
+                folder.rename(trash)
+            manifest.unlink(missing_ok=True)
+        remove_tree(trash)
+        return True
+
+    def _read_manifest(self, content: str) -> Manifest | None:
+        try:
+            data = self._manifest(content).read_bytes()
+            found = _manifest_decoder.decode(data)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        return found if hashlib.sha256(data).hexdigest() == content else None
+
+    def _touch(self, content: str) -> None:
+        """Note the use; a store that cannot be written to is not garbage-collected either."""
+        with suppress(OSError):
+            if time.time() - _mtime(self._manifest(content)) > _TOUCH_SECONDS:
+                os.utime(self._manifest(content))
+
+    def _folder(self, content: str) -> Path:
+        return self.root / "objects" / content[:2] / content
+
+    def _manifest(self, content: str) -> Path:
+        return self.root / "objects" / content[:2] / f"{content}.json"
+
+    def _action(self, key: str) -> Path:
+        return self.root / "actions" / key[:2] / f"{key}.json"
+
+
+def _checked(name: str) -> str:
+    """Refuse what is not a digest, before it becomes part of a path."""
+    if not _DIGEST.fullmatch(name):
+        raise NotFoundError(f"{name!r} is not a digest: 64 hexadecimal digits")
+    return name
+
+
+def _seal(staged: Path) -> Manifest:
+    """Hash, fsync and write-protect every file, drop empty folders, fsync the others."""
+    manifest: Manifest = {}
+    for parent, folders, files in os.walk(staged, topdown=False, onerror=_raise):
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                raise StoreError(f"{Path(parent, name)}: an artefact holds files, not symbolic links")
+        for name in files:
+            path = Path(parent, name)
+            manifest[_relative_name(path, staged)] = _seal_file(path)
+        if not os.listdir(parent) and Path(parent) != staged:  # noqa: PTH208 - a walk from below sees stale lists
+            Path(parent).rmdir()
+        else:
+            fsync_folder(Path(parent))
+    return manifest
+
+
+def _seal_file(path: Path) -> FileEntry:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise StoreError(f"{path}: an artefact holds plain files, not links or devices")
+    state, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            state.update(block)
+            size += len(block)
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+    return FileEntry(state.hexdigest(), size)
+
+
+def _relative_name(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"{name!r}: a file name in an artefact is UTF-8") from None
+    return name
+
+
+def _find_damage(folder: Path, manifest: Manifest) -> str | None:
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if present != manifest.keys():
+        lost, extra = sorted(manifest.keys() - present), sorted(present - manifest.keys())
+        return f"files are missing: {', '.join(lost[:3])}" if lost else f"files were added: {', '.join(extra[:3])}"
+    for name, entry in manifest.items():
+        if not has_digest(folder / name, entry.sha256, entry.size):
+            return f"{name}: its bytes differ from their recorded digest"
+    return None
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """List a folder's entries that are not temporary files; nothing when there is no such folder."""
+    try:
+        yield from (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _raise(error: OSError) -> None:
+    raise error

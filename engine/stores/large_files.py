@@ -1,0 +1,131 @@
+"""Object bytes beside a git repository, where Git LFS keeps them, and the pointers that git keeps instead.
+
+    lfs/objects/aa/bb/<oid>     an object, named by the SHA-256 of its bytes
+    lfs/tmp/                    copies in progress; lfs/corrupt/: objects that failed verification
+
+Enters: local files. Leaves: object ids, and verified files. Called by `git_snapshots`. Needs no git library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import IntegrityError, StoreError
+from engine.keys import digest_file
+from engine.stores.disk import explained, has_digest, is_abandoned, owned_name, remove_tree, settle
+
+_BLOCK = 1 << 20
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]*)\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFile:
+    """An object: the SHA-256 of its bytes, and how many there are."""
+
+    digest: str
+    size: int
+
+
+def render_pointer(file: LargeFile) -> bytes:
+    r"""Give the blob that git keeps for an object (Git LFS pointer, version 1).
+
+    >>> render_pointer(LargeFile("0" * 64, 12)).splitlines()[-1]
+    b'size 12'
+    """
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.digest}\nsize {file.size}\n".encode()
+
+
+def parse_pointer(blob: bytes) -> LargeFile | None:
+    """Read a pointer; `None` for any other blob.
+
+    >>> parse_pointer(render_pointer(LargeFile("ab" * 32, 7))) == LargeFile("ab" * 32, 7)
+    True
+    """
+    match = _POINTER.fullmatch(blob)
+    return LargeFile(match[1].decode(), int(match[2])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFiles:
+    """The objects of one repository, under its `lfs` folder. Safe for several processes at once."""
+
+    root: Path
+
+    def put(self, content: Path) -> LargeFile:
+        """Copy a file in, unless its bytes are there; durable only after `settle`. Raises `StoreError`."""
+        with explained("store an object from", content):
+            known = LargeFile(digest_file(content), content.stat().st_size)
+            return known if self._is_there(known) else self._copy(content)
+
+    def settle(self, files: Iterable[LargeFile]) -> None:
+        """Make objects durable, before anything names them; raises `StoreError` when one is missing or cut short."""
+        wanted = set(files)
+        for file in wanted:
+            if not self._is_there(file):
+                raise StoreError(
+                    f"object {file.digest[:12]}, staged before, is missing or cut short in {self.root}",
+                    hint="put the file again, then commit",
+                )
+        with explained("make objects durable in", self.root):
+            settle(self.root, [self._path(file.digest) for file in wanted])
+
+    def open(self, file: LargeFile) -> Path:
+        """Give the verified file; raises `IntegrityError` when it is missing, or damaged (the copy is set aside)."""
+        path = self._path(file.digest)
+        with explained("read the object", path):
+            try:
+                if has_digest(path, file.digest, file.size):
+                    return path
+            except FileNotFoundError:
+                raise IntegrityError(
+                    f"object {file.digest[:12]} is missing from {self.root}",
+                    hint="restore it from a copy of the repository, or ingest its source again",
+                ) from None
+            aside = self.root / "corrupt" / f"{file.digest}-{secrets.token_hex(4)}"
+            aside.parent.mkdir(exist_ok=True)
+            path.rename(aside)
+        raise IntegrityError(
+            f"object {file.digest[:12]}: its bytes differ from their digest; the copy was moved to {aside}",
+            hint="ingest its source again, or restore the object from a copy of the repository",
+        )
+
+    def sweep(self) -> None:
+        """Delete the unfinished copies of dead processes."""
+        for path in (self.root / "tmp").glob("*-*"):
+            if is_abandoned(path):
+                remove_tree(path)
+
+    def _copy(self, content: Path) -> LargeFile:
+        """Copy and hash in one pass: what counts is what was written, whatever happens to the file meanwhile."""
+        temporary = self.root / "tmp" / owned_name()
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        state, size = hashlib.sha256(), 0
+        try:
+            with content.open("rb") as source, temporary.open("xb") as target:
+                while block := source.read(_BLOCK):
+                    state.update(block)
+                    size += target.write(block)
+            temporary.chmod(0o444)
+            path = self._path(state.hexdigest())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        except BaseException:
+            remove_tree(temporary)
+            raise
+        return LargeFile(state.hexdigest(), size)
+
+    def _is_there(self, file: LargeFile) -> bool:
+        try:
+            return self._path(file.digest).stat().st_size == file.size
+        except FileNotFoundError:
+            return False
+
+    def _path(self, digest: str) -> Path:
+        return self.root / "objects" / digest[:2] / digest[2:4] / digest

@@ -1,0 +1,64 @@
+"""The state database's schema, as numbered steps that are only ever added to. Plain SQL that SQLite and PostgreSQL share.
+
+Enters: nothing. Leaves: statements by dialect. Called by `database`, which applies what is missing in one transaction.
+Times are RFC 3339 text, JSON is text in canonical form. The ledger refuses updates and deletes in the database itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: statements for every dialect, then those of one."""
+
+    name: str
+    common: tuple[str, ...]
+    own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def statements(self, dialect: str) -> tuple[str, ...]:
+        """Give the statements for a dialect, in order."""
+        return self.common + self.own.get(dialect, ())
+
+
+_LEDGER_GUARD_SQLITE = tuple(
+    f"CREATE TRIGGER ledger_no_{verb} BEFORE {verb} ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+    for verb in ("update", "delete")
+)
+_LEDGER_GUARD_POSTGRESQL = (
+    """CREATE FUNCTION refuse_ledger_change() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$""",
+    """CREATE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE ON ledger
+        FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change()""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "runs, models, aliases and their ledger",
+        (
+            "CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
+            """CREATE TABLE runs (
+                run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, status TEXT NOT NULL, verdict TEXT,
+                started_at TEXT NOT NULL, finished_at TEXT, seconds DOUBLE PRECISION NOT NULL,
+                model TEXT, model_digest TEXT, promoted INTEGER NOT NULL, exit_code INTEGER NOT NULL,
+                metrics TEXT NOT NULL, error TEXT, run_dir TEXT NOT NULL)""",
+            "CREATE INDEX runs_by_start ON runs (started_at, run_id)",
+            """CREATE TABLE models (
+                name TEXT NOT NULL, version BIGINT NOT NULL, digest TEXT NOT NULL, run_id TEXT NOT NULL,
+                pipeline TEXT NOT NULL, created_at TEXT NOT NULL, metrics TEXT NOT NULL, verdict TEXT,
+                model_digest TEXT, content_digest TEXT, compared_with TEXT,
+                PRIMARY KEY (name, version), UNIQUE (name, digest))""",
+            """CREATE TABLE aliases (
+                model TEXT NOT NULL, alias TEXT NOT NULL, version BIGINT NOT NULL,
+                PRIMARY KEY (model, alias), FOREIGN KEY (model, version) REFERENCES models (name, version))""",
+            """CREATE TABLE ledger (
+                model TEXT NOT NULL, sequence BIGINT NOT NULL, at TEXT NOT NULL, alias TEXT NOT NULL,
+                action TEXT NOT NULL, from_version BIGINT, to_version BIGINT, actor TEXT NOT NULL,
+                reason TEXT NOT NULL, run_id TEXT, evidence TEXT NOT NULL, previous TEXT NOT NULL,
+                digest TEXT NOT NULL, PRIMARY KEY (model, sequence))""",
+        ),
+        {"sqlite": _LEDGER_GUARD_SQLITE, "postgresql": _LEDGER_GUARD_POSTGRESQL},
+    ),
+)

@@ -1,0 +1,218 @@
+"""The trainer `linear`: logistic or linear regression with an L2 penalty, by L-BFGS.
+
+The bits do not depend on threads: rows are held in blocks of a fixed size, sums over rows are made by `einsum` and
+`bincount` in one thread and a fixed order, and BLAS never sees the rows. A score is added up column by column, so one
+row gets the same bits as a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from engine.contracts import FitRequest, Matrix, Predictor
+from engine.errors import DataError
+from engine.keys import canonical_json
+
+from . import LinearParams
+from .encoding import Encoding, Floats, encoding_from_json, fit_encoding, places, standardised
+from .rows import MODEL, check_rows, check_width, read_model
+
+_LEAST_ROWS = 10
+_BLOCK = 4096  # rows; a block of some dozen columns stays in the processor's cache
+_GRADIENT = 1e-5  # of the mean loss by a standardised weight: far below what any metric shows
+_LANES = 64  # `exp` runs on whole vectors of numbers: padding gives the last rows the same instructions as the first
+
+
+class LinearTrainer:
+    """Fits, loads and explains the regression."""
+
+    def __init__(self, params: LinearParams) -> None:
+        self._params = params
+
+    def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:  # noqa: ARG002
+        """Fit; raises `DataError` for rows that nothing can be learnt from."""
+        check_rows(train, fit.task, _LEAST_ROWS)
+        encoding = fit_encoding(train, self._params.max_levels)
+        shift, scale = (0.0, 1.0) if fit.task == "binary" else _moments(train.y)
+        blocks = _blocks(train, encoding, (train.y - shift) / scale)
+        weights = _minimise(blocks, encoding, self._params, fit) * scale
+        weights[0] += shift
+        document = {
+            "kind": "linear",
+            "task": fit.task,
+            "columns": list(train.names),
+            "encoding": encoding.to_json(),
+            "weights": weights.tolist(),
+            "importance": _importance(blocks, encoding, weights),
+        }
+        return {MODEL: canonical_json(document)}
+
+    def load(self, files: Mapping[str, bytes]) -> Predictor:
+        """Read the weights back."""
+        return LinearPredictor(read_model(files, "linear"))
+
+    def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        """Standard deviation of each column's part of the score, over the training rows."""
+        document = read_model(files, "linear")
+        return dict(zip(document["columns"], document["importance"], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """At most 4096 encoded training rows: numbers (k, rows), null rows of each indicator, places of each category."""
+
+    y: Floats
+    numbers: Floats
+    absent: tuple[Any, ...]
+    levels: tuple[Any, ...]
+
+    def scores(self, parts: Parts) -> Floats:
+        """Give intercept and every column's part, added up, (rows,)."""
+        found: Floats = np.einsum("kn,k->n", self.numbers, parts.numbers) + parts.intercept
+        for rows, weight in zip(self.absent, parts.indicators.tolist(), strict=True):
+            found[rows] += weight
+        for member, own in zip(self.levels, parts.levels, strict=True):
+            found += own[member]
+        return found
+
+    def gradient(self, residual: Floats, parts: Parts) -> Floats:
+        """Give the sum over rows of residual times column, for the intercept and every weight."""
+        numbers = np.einsum("kn,n->k", self.numbers, residual)
+        absent = [residual[rows].sum() for rows in self.absent]
+        levels = [
+            np.bincount(member, weights=residual, minlength=len(own))[:-1]
+            for member, own in zip(self.levels, parts.levels, strict=True)
+        ]
+        return np.concatenate([[residual.sum()], numbers, absent, *levels])
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Weights by what they belong to; the levels of a category end with the 0 of all other values."""
+
+    intercept: float
+    numbers: Floats
+    indicators: Floats
+    levels: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, weights: Floats, encoding: Encoding) -> Parts:
+        """Cut one row of weights."""
+        ends = np.cumsum([1, len(encoding.numbers), len(encoding.indicators), *map(len, encoding.levels)]).tolist()
+        first, *cut = np.split(weights, ends[:-1])
+        return cls(float(first[0]), cut[0], cut[1], tuple(np.append(own, 0.0) for own in cut[2:]))
+
+
+def _blocks(train: Matrix, encoding: Encoding, y: Floats) -> list[Block]:
+    """Encode the rows once, before the iterations."""
+    fitted = list(zip(encoding.numbers, encoding.means.tolist(), encoding.scales.tolist(), strict=True))
+    found = []
+    for start in range(0, len(y), _BLOCK):
+        x = np.asfortranarray(train.x[start : start + _BLOCK])
+        columns = [standardised(x[:, index], mean, scale) for index, mean, scale in fitted]
+        absent = tuple(np.flatnonzero(~np.isfinite(x[:, index])) for index in encoding.indicators)
+        paired = zip(encoding.categories, encoding.levels, strict=True)
+        levels = tuple(places(x[:, index], values) for index, values in paired)
+        found.append(Block(y[start : start + _BLOCK], np.array(columns).reshape(len(fitted), len(x)), absent, levels))
+    return found
+
+
+def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit: FitRequest) -> Floats:
+    """Minimise the mean loss plus `l2 / 2n` times the squared weights, which leave the intercept free."""
+    n = sum(len(block.y) for block in blocks)
+    objective = _logistic if fit.task == "binary" else _squared
+    iterations = 0
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        parts = Parts.of(weights, encoding)
+        gradient = params.l2 * weights
+        gradient[0] = 0.0
+        total = 0.5 * float(np.einsum("i,i->", gradient, weights))
+        for block in blocks:
+            value, residual = objective(block.y, block.scores(parts))
+            total += value
+            gradient += block.gradient(residual, parts)
+        return total / n, gradient / n
+
+    def tell(_: Floats) -> None:
+        nonlocal iterations
+        iterations += 1
+        fit.progress(f"iteration {iterations}", n, min(1.0, iterations / params.max_iterations))
+
+    options = {"maxiter": params.max_iterations, "gtol": _GRADIENT, "ftol": 1e-12, "maxcor": 20}
+    start = np.zeros(1 + encoding.weights)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=tell, options=options)
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def _logistic(y: Floats, score: Floats) -> tuple[float, Floats]:
+    """Give the log loss and its derivative by score, without overflow for scores of any size."""
+    tail = np.exp(-np.abs(score))
+    value = np.maximum(score, 0.0) - y * score + np.log1p(tail)
+    chance = np.where(score >= 0, 1.0, tail) / (1.0 + tail)
+    return float(value.sum()), chance - y
+
+
+def _squared(y: Floats, score: Floats) -> tuple[float, Floats]:
+    gap = score - y
+    return 0.5 * float(np.einsum("i,i->", gap, gap)), gap
+
+
+def _moments(y: Floats) -> tuple[float, float]:
+    """Give mean and standard deviation of the labels, by which they are brought to the size of the columns."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(y.mean()), float(y.std())
+    if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
+        raise DataError(
+            "the training labels are too large to square", hint="rescale the label, as in `expr: label / 1e6`"
+        )
+    return mean, scale
+
+
+def _importance(blocks: list[Block], encoding: Encoding, weights: Floats) -> list[float]:
+    parts = Parts.of(weights, encoding)
+    found = [0.0] * encoding.width
+    for index, weight in zip(encoding.numbers, parts.numbers.tolist(), strict=True):
+        found[index] = abs(weight)  # the column itself has a standard deviation of 1
+    for place, index in enumerate(encoding.categories):
+        own = parts.levels[place]
+        found[index] = float(np.concatenate([own[block.levels[place]] for block in blocks]).std())
+    return found
+
+
+class LinearPredictor:
+    """Scores rows column by column: each row's sum is made in the same order, whatever rows are beside it."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._encoding = encoding_from_json(document["encoding"])
+        self._weights = np.array(document["weights"], dtype=np.float64)
+        self._link: Callable[[Floats], Floats] = _chance if document["task"] == "binary" else np.copy
+
+    def predict(self, x: Floats) -> Floats:
+        """Score rows; raises `DataError` when `x` has another number of columns than the model."""
+        fitted = self._encoding
+        check_width(x.shape, fitted.width)
+        weight = iter(self._weights.tolist())
+        score = np.full(len(x), next(weight))
+        for index, mean, scale in zip(fitted.numbers, fitted.means.tolist(), fitted.scales.tolist(), strict=True):
+            score += standardised(x[:, index], mean, scale) * next(weight)
+        for index in fitted.indicators:
+            score += np.where(np.isfinite(x[:, index]), 0.0, next(weight))
+        for index, levels in zip(fitted.categories, fitted.levels, strict=True):
+            own = np.array([*(next(weight) for _ in levels), 0.0])
+            score += own[places(x[:, index], levels)]
+        return self._link(score)
+
+
+def _chance(score: Floats) -> Floats:
+    """Give the logistic function, with the same bits for a number wherever it stands in the array."""
+    padded = np.zeros(-(-len(score) // _LANES) * _LANES)
+    padded[: len(score)] = score
+    tail = np.exp(-np.abs(padded))
+    chances: Floats = np.where(padded >= 0, 1.0, tail) / (1.0 + tail)
+    return chances[: len(score)].copy()

@@ -1,0 +1,50 @@
+"""The trainer `majority`: the same number for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.contracts import FitRequest, Matrix, Predictor
+from engine.keys import canonical_json
+
+from . import MajorityParams
+from .rows import MODEL, check_rows, check_width, read_model
+
+
+class MajorityTrainer:
+    """Learns one number. A model that does not beat it has learnt nothing."""
+
+    def __init__(self, params: MajorityParams) -> None:
+        self._params = params
+
+    def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:  # noqa: ARG002
+        """Take the mean (of a binary label: the base rate) or the median; raises `DataError`."""
+        check_rows(train, fit.task, 2)
+        median = self._params.statistic == "median" and fit.task != "binary"
+        value = float(np.median(train.y) if median else train.y.mean())
+        fit.progress("one number", len(train.y), 1.0)
+        return {MODEL: canonical_json({"kind": "majority", "value": value, "columns": list(train.names)})}
+
+    def load(self, files: Mapping[str, bytes]) -> Predictor:
+        """Read the number back."""
+        document = read_model(files, "majority")
+        return ConstantPredictor(float(document["value"]), len(document["columns"]))
+
+    def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        """Nothing matters to it."""
+        return dict.fromkeys(read_model(files, "majority")["columns"], 0.0)
+
+
+class ConstantPredictor:
+    """Gives its number for every row."""
+
+    def __init__(self, value: float, width: int) -> None:
+        self._value, self._width = value, width
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score rows; raises `DataError` when `x` has another number of columns than the model."""
+        check_width(x.shape, self._width)
+        return np.full(len(x), self._value)

@@ -1,0 +1,82 @@
+"""Rows as LightGBM takes them, and the refusal of rows that nothing can be learnt from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.contracts import Matrix, Progress
+from engine.errors import DataError
+
+
+def check_rows(matrix: Matrix, task: str, part: str, least: int) -> None:
+    """Raise `DataError` for rows from which no tree can be learnt."""
+    if len(matrix.y) < least:
+        hint = "widen the split, or lower train.params.min_data_in_leaf"
+        raise DataError(f"{len(matrix.y)} {part} rows are too few: one split needs {least}", hint=hint)
+    check_labels(matrix, task, part)
+    if matrix.y.min() == matrix.y.max():
+        what = "one class only" if task == "binary" else "the same label everywhere"
+        raise DataError(
+            f"the {part} rows have {what} ({matrix.y[0]:g})", hint="check the label and the split's boundaries"
+        )
+    if matrix.x.shape[1] == 0 or bool(np.isnan(matrix.x).all()):
+        raise DataError(
+            f"every feature is null in all {len(matrix.y)} {part} rows", hint="check the sources and their availability"
+        )
+
+
+def check_labels(matrix: Matrix, task: str, part: str) -> None:
+    """Raise `DataError` for labels that are missing, infinite, or not 0 and 1 where the task is binary."""
+    missing = int((~np.isfinite(matrix.y)).sum())
+    if missing:
+        raise DataError(
+            f"{missing} of {len(matrix.y)} {part} rows have no finite label",
+            hint="check `label`: its expression gave null or infinity",
+        )
+    if task == "binary" and not bool(np.isin(matrix.y, (0.0, 1.0)).all()):
+        strange = matrix.y[~np.isin(matrix.y, (0.0, 1.0))][0]
+        raise DataError(
+            f"a {part} row has the label {strange:g}, and a binary task needs 0 or 1",
+            hint="set train.task=regression, or fix the label",
+        )
+
+
+def tell_empty_columns(train: Matrix, progress: Progress) -> None:
+    """Warn of columns that no tree can use; the training goes on without them."""
+    empty = [name for name, null in zip(train.names, np.isnan(train.x).all(axis=0), strict=True) if null]
+    if empty:
+        progress(f"warning: null in every training row: {', '.join(empty)}", None, None)
+
+
+def categorical_columns(train: Matrix) -> list[int]:
+    """Give the columns to split by category: encoded ones whose values are whole numbers in LightGBM's range."""
+    found = []
+    for index, name in enumerate(train.names):
+        if name in train.categorical:
+            present = train.x[:, index][~np.isnan(train.x[:, index])]
+            if bool(((present == np.floor(present)) & (np.abs(present) < 2**31)).all()):
+                found.append(index)
+    return found
+
+
+def without_negatives(x: NDArray[np.float64], columns: Sequence[int]) -> NDArray[np.float64]:
+    """Make negative categories (`unknown: -1`) null, as LightGBM does with a warning, in training and in scoring."""
+    if not any(bool((x[:, column] < 0).any()) for column in columns):
+        return x
+    copy = x.copy()
+    for column in columns:
+        copy[x[:, column] < 0, column] = np.nan
+    return copy
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """LightGBM's text cannot hold every name; `columns.json` has the true ones.
+
+    >>> plain_names(["amt", "a: b"])
+    ['amt', 'column_1']
+    """
+    return [name if re.fullmatch(r"[A-Za-z0-9_]+", name) else f"column_{index}" for index, name in enumerate(names)]

@@ -1,0 +1,122 @@
+"""What the store tests share: child processes, a small disk, and every implementation behind each contract."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from engine.stores.database import Database, open_database
+
+ROOT = Path(__file__).parents[2]
+HAS_POSTGRES = (
+    find_spec("psycopg") is not None and shutil.which("initdb") is not None and shutil.which("pg_ctl") is not None
+)
+DATABASES = ["sqlite", *(["postgresql"] if HAS_POSTGRES else [])]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start Python children that run a script with arguments; whatever still runs at the end is killed."""
+    children: list[subprocess.Popen[str]] = []
+
+    def begin(script: str, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-W", "error", "-c", script, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        children.append(child)
+        return child
+
+    yield begin
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+@pytest.fixture
+def finish() -> Callable[[list[subprocess.Popen[str]]], list[str]]:
+    """Wait for children that have to succeed; gives what each printed."""
+
+    def wait(children: list[subprocess.Popen[str]]) -> list[str]:
+        printed = []
+        for child in children:
+            out, err = child.communicate(timeout=60)
+            assert child.returncode == 0, err
+            printed.append(out)
+        return printed
+
+    return wait
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path | None]:
+    """A file system of 256 KiB, or `None` where nothing may be mounted: the test then makes the system calls fail."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=False, capture_output=True
+    ) if shutil.which("mount") else None  # fmt: skip
+    if mounted is None or mounted.returncode != 0:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    """A PostgreSQL server of this test session alone, without a network port."""
+    folder = Path(tempfile.mkdtemp(prefix="plumbline-pg-"))
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    data = str(folder / "data")
+    options = f"-c listen_addresses='' -k {folder} -F -c max_connections=100"
+    begin = ["pg_ctl", "-D", data, "-o", options, "-w", "-l", str(folder / "log"), "start"]
+    try:
+        for command in (["initdb", "-D", data, "-A", "trust", "-U", "plumbline", "--no-sync"], begin):
+            done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=folder, **user)
+            assert done.returncode == 0, command[0]
+        yield folder
+    finally:
+        with suppress(OSError):
+            subprocess.run(
+                ["pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, capture_output=True, cwd=folder, **user
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database of every kind that this machine has."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "state" / "state.db")
+        return
+    import psycopg
+
+    folder = request.getfixturevalue("postgres_folder")
+    url = f"postgresql://plumbline@/postgres?host={folder}"
+    yield url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS plumbline CASCADE")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An open database of every kind."""
+    found = open_database(database_url)
+    yield found
+    found.close()
