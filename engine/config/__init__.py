@@ -3,7 +3,7 @@
 from engine.config.application import needs_hydra, run_hydra
 from engine.config.composed import ComposedConfig, Origin, attach_places
 from engine.config.composition import compose, list_pipelines
-from engine.config.loading import load_plugins, load_settings, load_spec
+from engine.config.loading import load_plugins, load_settings, load_spec, shipped_plugins
 from engine.config.schemas import check_schemas, generate_schemas, write_schemas
 from engine.config.secrets import resolve_secret
 
@@ -21,5 +21,6 @@ __all__ = [
     "needs_hydra",
     "resolve_secret",
     "run_hydra",
+    "shipped_plugins",
     "write_schemas",
 ]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.config.composed import ComposedConfig
 from engine.config.composition import ROOT_KEYS, compose
@@ -59,14 +59,15 @@ def run_hydra(project: Project, argv: Sequence[str], task: Task) -> None:
         raise UsageError(
             "Hydra does not know this command line; see above", hint="engine run --hydra-help"
         ) from leaving
-    given = [name.replace("_", "-") for name in _FIXED_FLAGS if getattr(arguments, name) is not None]
+    given = ["--" + name.replace("_", "-") for name in _FIXED_FLAGS if getattr(arguments, name) is not None]
+    given += [text for text in arguments.overrides if text.lstrip("+").startswith("hydra.searchpath")]
     if given:
-        raise UsageError(
-            f"--{given[0]}: the project's conf/ is searched, then the shipped one", hint="use --project DIR"
-        )
+        message = f"{given[0]}: the project's conf/ is searched, then the shipped one, and nothing else"
+        raise UsageError(message, hint="use --project DIR")
     written = _admit_unmentioned(project, arguments)
     failures: list[BaseException] = []
     with resolvers(), _whole_errors():
+        _register_home(project)
         _launch(project, parser, arguments, _job(project, task, written, failures))
     if failures:
         raise failures[0]
@@ -77,6 +78,13 @@ def _sets_hydra(path: Path) -> bool:
         return _HYDRA_NODE.search(path.read_text(encoding="utf-8")) is not None
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _register_home(project: Project) -> None:
+    """Teach Hydra `${engine.home:}`, which `conf/builtin.yaml` uses: a sweep leaves its file there, wherever it is started."""
+    from omegaconf import OmegaConf  # noqa: PLC0415 - start-up time
+
+    OmegaConf.register_new_resolver("engine.home", lambda: str(project.home), replace=True)
 
 
 def _launch(
@@ -131,7 +139,7 @@ def _admit_unmentioned(project: Project, arguments: argparse.Namespace) -> dict[
         plain.append(text)
     arguments.overrides = rewritten
     if not (arguments.hydra_help or arguments.shell_completion or arguments.info):
-        _check_first(project, plain, OverridesParser.create())
+        _check_first(project, plain, OverridesParser.create(config_loader=cast("Any", repository)))
     return written
 
 

@@ -25,6 +25,7 @@ from engine.spec import PipelineSpec, SettingsSpec
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from engine.config.files import YamlFile
     from engine.config.overrides import Overrides
     from engine.config.repository import Repository
 
@@ -62,6 +63,7 @@ def list_pipelines(project: Project) -> list[str]:
 def _merge(repository: Repository, asked: Overrides) -> tuple[DictConfig, OriginTree, str]:
     """Walk the defaults lists, then merge files and places in the same order."""
     from omegaconf import OmegaConf, flag_override  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
     from engine.config.hydra_internals import embed_in_package  # noqa: PLC0415
 
@@ -70,10 +72,34 @@ def _merge(repository: Repository, asked: Overrides) -> tuple[DictConfig, Origin
     with flag_override(config, "no_deepcopy_set_nodes", True):  # noqa: FBT003 - OmegaConf's own signature
         for default in defaults:
             loaded = repository.read(default.config_path)
-            config.merge_with(embed_in_package(loaded, default.package).config)
-            origins.add_file(repository.files[default.config_path], default.package or "")
+            content = embed_in_package(loaded, default.package).config
+            file, package = repository.files[default.config_path], default.package or ""
+            try:
+                config.merge_with(content)
+            except OmegaConfBaseException:
+                raise ConfigError([_conflict(config, content, origins, (file, package))]) from None
+            origins.add_file(file, package)
     OmegaConf.set_struct(config, True)  # noqa: FBT003 - OmegaConf's own signature
     return config, origins, str(choices.get("pipeline", ""))
+
+
+def _conflict(config: DictConfig, content: Any, origins: OriginTree, adding: tuple[YamlFile, str]) -> Problem:
+    """Name the value that is a list in one file and a mapping in another, with both places."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    before = origins.flatten()
+    path = _clash(OmegaConf.to_container(config, resolve=False), OmegaConf.to_container(content, resolve=False), ())
+    origins.add_file(*adding)
+    places = [found[path].place for found in (origins.flatten(), before) if path in found]
+    message = "a list here and a mapping in another file: they cannot be merged"
+    return Problem(path, message, places=tuple(place for place in places if place), hint="make both of the same kind")
+
+
+def _clash(one: Any, other: Any, parts: tuple[str, ...]) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = (_clash(one[key], other[key], (*parts, str(key))) for key in one.keys() & other.keys())
+        return next((path for path in found if path), "")
+    return join_path(parts) if {type(one), type(other)} == {dict, list} else ""
 
 
 def _walk(repository: Repository, asked: Overrides) -> tuple[list[Any], Mapping[str, str | None]]:
@@ -89,7 +115,7 @@ def _walk(repository: Repository, asked: Overrides) -> tuple[list[Any], Mapping[
             prepend_hydra=False,
             skip_missing=False,
         )
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         raise ConfigError([*repository.problems, _explain(str(error), asked)]) from None
     except RecursionError:
         raise ConfigError([*repository.problems, repository.circle()]) from None

@@ -107,11 +107,12 @@ def resolvers() -> Iterator[None]:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
-def _read_variable(name: str, *default: Any) -> Any:
+def _read_variable(name: str, *default: Any) -> str | None:
+    """Give a variable as text, its default too, so that the type does not depend on the environment."""
     if name in os.environ:
         return os.environ[name]
     if default:
-        return default[0]
+        return None if default[0] is None else str(default[0])
     raise ValueError(f"the environment variable {name} is not set, and no default is given")
 
 

@@ -14,8 +14,10 @@ import msgspec
 from engine.components import Catalogue, Component, PluginError, Role
 from engine.config.composed import ComposedConfig, attach_places
 from engine.config.composition import SETTINGS_KEYS
+from engine.config.files import read_yaml
 from engine.config.meaning import check_meaning, check_values
 from engine.errors import ConfigError, NotFoundError, Problem
+from engine.project import shipped
 from engine.spec import FEATURE_KINDS, FeatureSpec, PipelineSpec, SettingsSpec, rebuild
 from engine.spec.schema import COMPONENT_KEYS
 
@@ -32,6 +34,14 @@ def load_plugins(config: ComposedConfig) -> tuple[str, ...]:
     When the lists themselves are wrong there are none: `load_spec` and `load_settings` report that with all else.
     """
     return _listed_plugins(config) or ()
+
+
+def shipped_plugins() -> tuple[str, ...]:
+    """Name the plugins that came with the engine, for what concerns all of them and no project, as the schemas do."""
+    file = read_yaml(shipped("conf") / "builtin.yaml", "conf/builtin.yaml")
+    if file.problems:
+        raise ConfigError(file.problems)
+    return msgspec.convert(file.values.get("plugins", []), tuple[str, ...])
 
 
 def load_settings(config: ComposedConfig) -> SettingsSpec:

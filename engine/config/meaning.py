@@ -1,6 +1,6 @@
 """Mistakes that need no data and no compiled program, in a configuration whose shape is right: names, times, schedules.
 
-The feature language, sources and labels are checked where they are compiled. Called by `loading`; pure but for the time
+The feature language, sources, labels and metrics are checked by the layers that know them. Called by `loading`; pure but for the time
 zone database.
 """
 
@@ -17,6 +17,9 @@ from engine.config.cron import cron_mistake
 from engine.config.wording import nearest
 from engine.errors import Problem
 from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec, TriggerSpec, WindowFeature
+
+# Columns that every row has besides its request fields and features.
+_OF_EVERY_ROW = ("row_id", "event_time")
 
 
 def check_values(values: Mapping[str, Any]) -> list[Problem]:
@@ -107,14 +110,16 @@ def _moments(as_of: str | None, card: CardSpec | None) -> Iterator[Problem]:
 
 def _evaluate(evaluate: EvaluateSpec, known: Sequence[str] | None) -> Iterator[Problem]:
     """Check names; `known` are the request fields and features, None when they are not all known."""
-    if evaluate.primary not in evaluate.metrics:
-        near = nearest(evaluate.primary, evaluate.metrics)
-        yield Problem("evaluate.primary", "not among evaluate.metrics", value=evaluate.primary, allowed=evaluate.metrics,
-                      suggestion=near)  # fmt: skip
     yield from _repeated("evaluate.metrics", evaluate.metrics)
     yield from _repeated("evaluate.slices", evaluate.slices)
+    if known is None:
+        return
+    if evaluate.cluster is not None and evaluate.cluster not in {*known, *_OF_EVERY_ROW}:
+        near = nearest(evaluate.cluster, [*known, *_OF_EVERY_ROW])
+        yield Problem("evaluate.cluster", "no request field or feature is called so", value=evaluate.cluster,
+                      allowed=() if near else (*known, *_OF_EVERY_ROW), suggestion=near)  # fmt: skip
     for index, name in enumerate(evaluate.slices):
-        if known is not None and name not in known:
+        if name not in known:
             near = nearest(name, known)
             yield Problem(f"evaluate.slices.{index}", "no request field or feature is called so", value=name,
                           allowed=() if near else tuple(known), suggestion=near)  # fmt: skip

@@ -13,6 +13,7 @@ import yaml
 
 from engine.config.composed import Origin
 from engine.config.files import YamlFile
+from engine.errors import Place
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class OriginTree:
         for key in package.split(".") if package else ():
             branch = branch.below.setdefault(key, _Branch(keyed=True))
             branch.keyed = True
+            branch.origin = branch.origin or Origin(Place(file.name, 1, 1))
         _merge_mapping(branch, file.root, file, skip=frozenset({"defaults"}))
 
     def add_override(self, path: str, value: Any, override: str) -> None:
@@ -46,6 +48,8 @@ class OriginTree:
         branch = self._root
         for key in around:
             branch = branch.below.setdefault(key, _Branch(Origin(override=override), keyed=True))
+            if not (branch.keyed or branch.below):  # a scalar that the override turns into a mapping
+                branch.origin, branch.keyed = Origin(override=override), True
         _overlay(branch, last, value, Origin(override=override))
 
     def remove(self, path: str) -> None:

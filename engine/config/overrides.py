@@ -54,7 +54,8 @@ def read_overrides(texts: Sequence[str], repository: Repository, keys: Sequence[
         if problem is not None:
             repository.problems.append(problem)
         elif repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict):
-            repository.chosen.add(override.key_or_group)
+            if not override.is_delete():
+                repository.chosen.add(override.key_or_group)
             groups.append(override)
         else:
             values.append(override)
@@ -132,13 +133,24 @@ def _note_misspelt_pipeline(key: str, known: Sequence[str], repository: Reposito
 def _check_option(override: Override, repository: Repository) -> Problem | None:
     text, group, value = str(override.input_line), override.key_or_group, override.value()
     options = repository.options(group)
-    if override.is_delete() or value is None:
+    if group == PIPELINE and (
+        override.is_delete() or override.is_add() or override.package or not isinstance(value, str)
+    ):
+        repository.unknown.add(group)
+        return Problem(
+            group, "exactly one pipeline is chosen", allowed=tuple(options), override=text, hint="pipeline=NAME"
+        )
+    if override.is_delete():
         return None
     names = value if isinstance(value, list) else [value]
     wrong = [name for name in names if not isinstance(name, str) or not repository.config_exists(f"{group}/{name}")]
     if not wrong:
         return None
     repository.unknown.add(group)
+    if wrong[0] is None:
+        return Problem(
+            group, "null is not an option", allowed=tuple(options), override=text, hint=f"~{group} leaves it out"
+        )
     return Problem(group, f"there is no {group} of this name", value=show_value(wrong[0]), allowed=tuple(options),
                    suggestion=nearest(str(wrong[0]), options), override=text)  # fmt: skip
 

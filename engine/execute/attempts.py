@@ -1,4 +1,4 @@
-"""The tries of one node's body: stage, run in a child, commit; again, with growing pauses, after what may pass by itself.
+"""The tries of one node's body: stage, run in a child, commit; again, after a pause, when it may pass by itself.
 
 Called by `node.run_node` once a miss is certain. What a body raised deliberately is never tried again, but for
 `UnavailableError`; a crash, a timeout and an absence are.
@@ -30,7 +30,10 @@ _LONGEST_BACKOFF = 300.0
 
 @dataclass(frozen=True, slots=True)
 class NodeTask:
-    """One node to run: `body` is "module:function", `forced` why although cached, `code` the digest of all code of the plan."""
+    """One node to run.
+
+    `body` is "module:function", `forced` says why although cached, `code` is the digest of all code of the plan.
+    """
 
     node: PlanNode
     place: Place
@@ -72,7 +75,7 @@ class Attempts:
     inputs: Mapping[str, InputFiles]
 
     def run(self) -> Attempted:
-        """Try as often as the node allows; only what may pass by itself (a crash, a timeout, an absence) is tried again."""
+        """Try as often as the node allows; only what may pass by itself (crash, timeout, absence) is tried again."""
         tries = self.task.node.retries + 1
         for attempt in range(1, tries + 1):
             tried = self._try()
@@ -170,7 +173,7 @@ def _crashed(status: int) -> _Trouble:
         return _Trouble(str(EngineError(f"its process ended by itself with status {status}", hint=hint)), 1, retry=True)
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     if -status == signal.SIGKILL:
-        hint = "the kernel does this when memory runs out: run fewer nodes at a time (execute.workers), or try --sample 10%"
+        hint = "the kernel does this when memory runs out: lower execute.workers, or try --sample 10%"
     return _Trouble(str(EngineError(f"its process was killed by {name}", hint=hint)), 1, retry=True)
 
 

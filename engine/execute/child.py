@@ -1,8 +1,9 @@
 """The process that runs bodies: reads assignments from a pipe, imports what they name, answers, and waits for more.
 
-`pool` starts it with `main(lifeline)`. It dies at once, with its whole process group, when the process that owns it does:
-the kernel signals the group when the other end of the lifeline closes, even if the body holds the interpreter's lock.
-Standard output of bodies goes to standard error, which the owner reads as the node's log. Unused for a minute, it leaves.
+`pool` starts it with `main(lifeline)`. It dies at once, with its whole process group, when the process that owns it
+does: the kernel signals the group when the other end of the lifeline closes, even if the body holds the interpreter's
+lock. Standard output of bodies goes to standard error, which the owner reads as the node's log. Unused for a minute, it
+leaves.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(lifeline: int) -> None:
 
 
 def die_with_owner(lifeline: int) -> None:
-    """Have the kernel kill this process group when the lifeline's other end closes; a thread does it where the kernel cannot."""
+    """Have the kernel kill this process group when the lifeline's other end closes; elsewhere a thread does it."""
     if hasattr(fcntl, "F_SETSIG"):
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)

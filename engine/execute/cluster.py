@@ -1,8 +1,8 @@
 """An existing Dask scheduler by address: the same graph of the same tasks. The only importer of `distributed`.
 
 Checked at the start, with bounded waits: the scheduler answers, workers are there, they have this engine, see the same
-files, and together satisfy the resources. Events come back through the scheduler's topics; a cancelled or lost run is seen by
-its workers, which ask their own scheduler state, and kill their children.
+files, and satisfy the resources. Events come back through the scheduler's topics. That a run was cancelled or is lost,
+its workers see from the state of their own task, and kill their children.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from distributed import Client, get_worker, wait
 from distributed import TimeoutError as DaskTimeoutError
+from distributed.core import Status
 from distributed.versions import VersionMismatchWarning
 
 from engine import __version__
@@ -52,8 +53,10 @@ class ClusterLink:
             get_worker().log_event(self.topic, msgspec.to_builtins(event))
 
     def is_cancelled(self) -> bool:
-        """Say whether nobody wants this task any more: its run cancelled it, or its client is gone."""
+        """Say whether nobody wants this task any more: cancelled, its client gone, or this worker closing."""
         worker = get_worker()
+        if worker.status in {Status.closing, Status.closed, Status.failed}:  # as when the scheduler is gone
+            return True
         task = worker.state.tasks.get(worker.get_current_task())
         return task is None or task.state == "cancelled"
 
@@ -86,21 +89,22 @@ class WorkerFacts:
 
 
 def probe(root: str, artefacts: str, mark: str) -> WorkerFacts:
-    """Run on every worker: which engine it has, and whether it sees the project and the mark just written into the store."""
+    """Run on every worker: which engine it has, whether it sees the project and the mark written into the store."""
     sees_store = "://" in artefacts or (Path(artefacts) / mark).is_file()
     return WorkerFacts(__version__, Path(root).is_dir(), sees_store)
 
 
 def run_on_cluster(graph: Graph, batch: Batch, topic: str, link: LocalLink, interrupts: Interrupts) -> list[NodeResult]:
-    """Run a graph and give the results of the batch's nodes; raises `UnavailableError` or `UsageError` before anything runs."""
+    """Run a graph and give the batch's results; raises `UnavailableError` or `UsageError` before anything runs."""
     with interrupts.raising(), _connect(str(batch.request.address), link, batch) as client:
         _check_workers(client, batch)
         client.subscribe_topic(topic, lambda event: link.emit(msgspec.convert(event[1], Event)))
         futures = client.get(graph, list(graph), sync=False, resources=dict(batch.request.resources) or None)
+        wait_for: Callable[..., Any] = wait
         try:
             while not link.is_cancelled():
                 with suppress(DaskTimeoutError, CancelledError):
-                    wait(futures, timeout=_LOOK_SECONDS)
+                    wait_for(futures, timeout=_LOOK_SECONDS)
                     break
                 if client.status not in {"running", "connecting"} or any(future.cancelled() for future in futures):
                     break
@@ -116,13 +120,14 @@ def run_on_cluster(graph: Graph, batch: Batch, topic: str, link: LocalLink, inte
 
 
 @contextmanager
-def _connect(address: str, link: LocalLink, batch: Batch) -> Iterator[Client]:
+def _connect(address: str, link: LocalLink, batch: Batch) -> Iterator[Any]:
+    make_client: Callable[..., Any] = Client  # distributed types little of itself
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said below, in fewer words
     hint = f"start one (`dask scheduler`, `dask worker {address}`), or set dask.address=null to run embedded"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", VersionMismatchWarning)
         try:
-            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            client = make_client(address, timeout=_CONNECT_SECONDS)
         except (OSError, DaskTimeoutError) as error:
             raise UnavailableError(
                 f"no Dask scheduler answers at {address} within {_CONNECT_SECONDS:g} s", hint=hint
@@ -143,7 +148,7 @@ def _narrate(link: LocalLink, batch: Batch, message: str) -> None:
     Narrator(link, batch.request.clock, batch.place.run_id).log("warning", message)
 
 
-def _check_workers(client: Client, batch: Batch) -> None:
+def _check_workers(client: Any, batch: Batch) -> None:
     address = batch.request.address
     try:
         client.wait_for_workers(1, timeout=_CONNECT_SECONDS)

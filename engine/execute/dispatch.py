@@ -1,4 +1,4 @@
-"""From nodes that must run to results: build the Dask graph, once, and give it to the embedded or to an existing scheduler.
+"""From nodes that must run to results: build the Dask graph and give it to the embedded or an existing scheduler.
 
 Called by `run.execute` when something has to run; imports Dask at the last moment, while a child already warms up.
 """
@@ -39,10 +39,9 @@ class Batch:
 
 
 def dispatch(batch: Batch, store: ArtefactStore, link: LocalLink, interrupts: Interrupts) -> list[NodeResult]:
-    """Run a batch and give its results in order; raises `UnavailableError` for a scheduler or a resource that is not there."""
-    prefix = (
-        f"{batch.place.run_id}-{secrets.token_hex(4)}/"  # a shared scheduler would give an equal key its old result
-    )
+    """Run a batch and give its results in order; raises `UnavailableError` (no such scheduler, resource)."""
+    # never the same twice: a shared scheduler would answer an equal key with its old result
+    prefix = f"{batch.place.run_id}-{secrets.token_hex(4)}/"
     keys = [prefix + node.name for node in batch.nodes]
     if batch.request.address is not None:
         from engine.execute.cluster import ClusterLink, run_on_cluster  # noqa: PLC0415 - takes a second
@@ -78,7 +77,7 @@ def build_graph(batch: Batch, store: ArtefactStore, link: Link, prefix: str) -> 
 
 
 def _warm_up(batch: Batch) -> None:
-    """Start children for the nodes that can start at once: they import their libraries while this process imports Dask."""
+    """Start children for what can start at once: they import their libraries while this process imports Dask."""
     running = {node.name for node in batch.nodes}
     ready = [node for node in batch.nodes if not running.intersection(node.inputs.values())][: batch.request.workers]
     threads = batch.request.threads or share_of_cores(batch.request.workers)

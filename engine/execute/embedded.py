@@ -1,6 +1,6 @@
 """The embedded Dask scheduler: threads of this process, each of which waits for a child. The only importer of `dask`.
 
-The graph is the one that `cluster` gives to a distributed scheduler. Imported late: `import dask` takes a fifth of a second.
+The graph is the one that `cluster` gives to a distributed scheduler. Imported late: `import dask` takes its time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM while a plan runs: the first one cancels, further ones change nothing, and the old handlers come back.
+"""Ctrl-C and SIGTERM while a plan runs: the first one cancels, further ones change nothing; old handlers come back.
 
-Cancelling wakes every waiting thread, which kill their children; the graph then ends by itself with results to record. Only
-where the engine waits for somebody else (a scheduler, an effect) is `KeyboardInterrupt` raised, once.
+Cancelling wakes every waiting thread, which kill their children; the graph then ends by itself with results to record.
+Only where the engine waits for somebody else (a scheduler, an effect) is `KeyboardInterrupt` raised, once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Signal handlers for the time of one execution; outside the main thread it does nothing, as signals do not arrive there."""
+    """Signal handlers for the time of one execution; nothing outside the main thread, where no signal arrives."""
 
     def __init__(self, cancellation: Cancellation) -> None:
         self._cancellation = cancellation
@@ -38,7 +38,7 @@ class Interrupts:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Raise `KeyboardInterrupt` inside this block, at the first signal only: what cleans up after it is left in peace."""
+        """Raise `KeyboardInterrupt` inside this block, at the first signal only: what cleans up is left in peace."""
         self._raising = True
         try:
             yield

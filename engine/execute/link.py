@@ -1,7 +1,7 @@
 """The line between a node and the run it belongs to: events go out, a cancellation comes in.
 
-A `Link` is an argument of `run_node`. `LocalLink` serves the embedded scheduler; `cluster.ClusterLink`, which is picklable,
-serves Dask workers elsewhere. `Narrator` words the events of one node.
+A `Link` is an argument of `run_node`. `LocalLink` serves the embedded scheduler; `cluster.ClusterLink`, which is
+picklable, serves Dask workers elsewhere. `Narrator` words the events of one node.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Cancellation:
         """Cancel; safe in a signal handler and any number of times."""
         if not self._set.is_set():
             self._set.set()
-            os.write(self._writer, b"!")
+            if self._writer >= 0:
+                os.write(self._writer, b"!")
 
     def is_cancelled(self) -> bool:
         """Say whether it was cancelled."""
@@ -49,8 +50,10 @@ class Cancellation:
 
     def close(self) -> None:
         """Give the descriptors back; nobody may wait any more."""
-        os.close(self._reader)
-        os.close(self._writer)
+        reader, writer = self._reader, self._writer
+        self._reader = self._writer = -1
+        os.close(reader)
+        os.close(writer)
 
 
 class Link(Protocol):

@@ -1,7 +1,7 @@
 """One computation of an action at a time: an advisory lock a key, between processes and threads.
 
-The kernel frees a lock when its holder dies, so none is ever stale. Where locks do not work (an object store, a file system
-without them), both compute: the store is idempotent, so that costs time, never correctness.
+The kernel frees a lock when its holder dies, so none is ever stale. Where locks do not work (an object store, some file
+systems), both compute: the store is idempotent, so that costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def hold_action(artefacts: str, key: str, wait: Wait, announce: Callable[[], Non
     finally:
         if handle is not None:
             with suppress(OSError):
-                path.unlink()  # while it is held: who waits for this very file finds that its name is gone and starts over
+                path.unlink()  # while it is held: who waits for this very file finds its name gone and starts over
             os.close(handle)
 
 

@@ -10,22 +10,20 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
 from engine.clock import stopwatch
 from engine.contracts import ArtefactStore
 from engine.errors import EngineError, ExitCode, IntegrityError, NotFoundError
 from engine.execute.attempts import Attempts, NodeTask
 from engine.execute.link import Link, Narrator
 from engine.execute.locks import hold_action
-from engine.execute.walk import look_up
+from engine.execute.walk import blocked, look_up, replace_result
 from engine.execute.wire import InputFiles
 from engine.plan.model import PlanNode, action_key
 from engine.records import NodeOutput, NodeResult
 
 
 def run_node(task: NodeTask, store: ArtefactStore, link: Link, *upstream: NodeResult) -> NodeResult:
-    """Give the node's result; never raises. `pending`: an input was damaged and set aside, so it has to be made again first."""
+    """Give the node's result; never raises. `pending`: an input was damaged and has to be made again first."""
     narrator = Narrator(link, task.clock, task.place.run_id, task.node.name)
     started, since = narrator.now(), stopwatch()
     base = NodeResult(
@@ -42,28 +40,6 @@ def run_node(task: NodeTask, store: ArtefactStore, link: Link, *upstream: NodeRe
     result = replace_result(result, seconds=stopwatch() - since)
     narrator.end(result)
     return result
-
-
-def replace_result(result: NodeResult, **changes: object) -> NodeResult:
-    """Give a result with some fields changed."""
-    return msgspec.structs.replace(result, **changes)
-
-
-def blocked(base: NodeResult, upstream: Mapping[str, NodeResult]) -> NodeResult | None:
-    """Say how a node ends whose inputs are not all there; `None` when they are. The first cause is named, not the nearest."""
-    for result in upstream.values():
-        match result.state:
-            case "ran" | "cached":
-                continue
-            case "failed":
-                return replace_result(base, state="skipped", reason=f"`{result.name}` failed")
-            case "skipped" | "cancelled" | "pending":
-                return replace_result(
-                    base, state=result.state, reason=result.reason or f"`{result.name}` was {result.state}"
-                )
-            case _:
-                raise EngineError(f"`{base.name}` was started before its input `{result.name}` had ended")
-    return None
 
 
 def _settle(

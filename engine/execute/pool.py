@@ -1,7 +1,7 @@
 """Child processes that run bodies: started when needed, kept for the next body, killed whole.
 
-Called by `node.run_node` in whatever process runs it (the command line's, or a Dask worker's); each such process has one
-`POOL`. Waiting for a child costs no polling: answers, output, exit and cancellation are descriptors of one selector.
+Called by `attempts` in whatever process runs the node (the command line's, or a Dask worker's); each has one `POOL`.
+Waiting for a child costs no polling: answers, output, exit and cancellation are descriptors of one selector.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ _THREAD_CAPS = (
     "RAYON_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from engine.execute.child import main; main(int(sys.argv[1]))"
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from engine.execute.child import main
+main(int(sys.argv[1]))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +246,7 @@ class WorkerPool:
     def _start(self, seat: Seat) -> Child:
         reader, writer = os.pipe()
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 [sys.executable, "-c", _START, str(reader), json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -29,8 +29,8 @@ class Observer(Protocol):
 class ExecuteRequest:
     """How to execute.
 
-    `bodies` maps a kind to "module:function", imported in the child only; `effects` maps a kind to what the engine's own
-    process does. `address` is an existing Dask scheduler, `None` the embedded one with `workers` nodes at a time.
+    `bodies` maps a kind to "module:function", imported in the child only; `effects` maps a kind to what the engine's
+    own process does. `address` is an existing Dask scheduler, `None` the embedded one with `workers` nodes at a time.
     `threads` is how many one node may use; `None` shares the cores among the slots. `resources` are what a Dask worker
     must declare. `selected` limits what may run (`None`: all); `force` maps nodes to why they run though cached.
     """
@@ -49,7 +49,7 @@ class ExecuteRequest:
 def select(plan: ExecutionPlan, from_: str | None, to: str | None, only: str | None) -> frozenset[str] | None:
     """Give the nodes that `--from`, `--to` and `--only` leave to run, `None` for all; raises `UsageError`.
 
-    `--from` keeps a node and all that need it, `--to` a node and all it needs, both the paths between; `--only` is one node.
+    `--from` keeps a node and all that need it, `--to` a node and all it needs, both the paths between; `--only` is one.
     """
     named = {"--from": from_, "--to": to, "--only": only}
     for flag, name in named.items():

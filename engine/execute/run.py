@@ -1,7 +1,7 @@
-"""`execute`: the second interpreter of a plan. Walk it, run what is missing through Dask, do the effects, give the results.
+"""`execute`: the second interpreter of a plan. Walk it, run what is missing through Dask, do the effects, give results.
 
-It goes in rounds: a node whose input turns out damaged ends as `pending`, the damaged copy has been set aside, and the next
-round makes it again. Nearly always there is one round, and in a no-op run nothing of Dask is imported.
+It goes in rounds: a node whose input turns out damaged ends as `pending`, the damaged copy has been set aside, and the
+next round makes it again. Nearly always there is one round, and in a no-op run nothing of Dask is imported.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ def execute(
 ) -> tuple[NodeResult, ...]:
     """Execute a plan and give one result a node, in the plan's order.
 
-    A failed node is a result, not an exception. After Ctrl-C or SIGTERM what had not ended is `cancelled`; the caller maps
-    that to exit code 130. Raises `UsageError` (a selection or a force that cannot be met), `UnavailableError` (a scheduler or
-    a resource that is not there), and what the observer raised.
+    A failed node is a result, not an exception. After Ctrl-C or SIGTERM what had not ended is `cancelled`; the caller
+    maps that to exit code 130. Raises `UsageError` (a selection or a force that cannot be met), `UnavailableError` (a
+    scheduler or a resource that is not there), and what the observer raised.
     """
     _check(plan, request)
     cancellation = Cancellation()
     link = LocalLink(observer, cancellation, request.workers)
-    with Interrupts(cancellation) as interrupts:
-        run = _Run(plan, request, place, store, link, interrupts)
-        try:
-            run.to_the_end()
-        except KeyboardInterrupt:
-            cancellation.cancel()
-        results = run.results()
-    cancellation.close()
+    try:
+        with Interrupts(cancellation) as interrupts:
+            run = _Run(plan, request, place, store, link, interrupts)
+            try:
+                run.to_the_end()
+            except KeyboardInterrupt:
+                cancellation.cancel()
+            results = run.results()
+    finally:
+        cancellation.close()
     if link.failure is not None:
         raise link.failure
     return results
@@ -73,7 +75,7 @@ class _Run:
     ran: set[str] = field(default_factory=set)
 
     def to_the_end(self) -> None:
-        """Go on until nothing is pending. Each further round had at least one damaged copy set aside, so it is a finite game."""
+        """Go on until nothing is pending; each round sets at least one damaged copy aside, so there is an end."""
         since = stopwatch()
         for _ in range(len(self.plan.nodes) + 1):
             walked = self._walk()
@@ -97,7 +99,8 @@ class _Run:
         for node in self.plan.nodes:
             result = self.settled.get(node.name)
             if result is None or result.state not in FINAL_STATES:
-                reason = "interrupted" if result is not None else "interrupted before it started"
+                running = self.link.last_state(node.name) == "running"
+                reason = "interrupted" if running else "interrupted before it started"
                 result = NodeResult(
                     name=node.name,
                     kind=node.kind,
@@ -110,7 +113,7 @@ class _Run:
         return tuple(self.settled[node.name] for node in self.plan.nodes)
 
     def _walk(self) -> Walked | None:
-        """Look up what can be; after the first round, a selection that cannot be met fails the nodes that wait for it."""
+        """Look up what can be; after the first round, a selection that cannot be met fails who waits for it."""
         try:
             walked = walk(self.plan, self.request, self.store, self.settled)
         except UsageError as error:
@@ -135,14 +138,16 @@ class _Run:
         from engine.execute.dispatch import Batch, dispatch  # noqa: PLC0415 - a no-op run needs none of it
 
         forced = {name: reason for name, reason in self.request.force.items() if name not in self.ran}
-        batch = Batch(walked.todo, walked.settled, forced, self.request, self.place, _code_digest(self.plan, self.place.root))
+        batch = Batch(
+            walked.todo, walked.settled, forced, self.request, self.place, _code_digest(self.plan, self.place.root)
+        )
         for result in dispatch(batch, self.store, self.link, self.interrupts):
             self.settled[result.name] = result
             if result.state == "ran":
                 self.ran.add(result.name)
 
     def _do_effects(self) -> None:
-        from engine.execute.effects import run_effect  # noqa: PLC0415 - a no-op run without effects needs none of it
+        from engine.execute.effects import EffectTask, run_effect  # noqa: PLC0415 - a no-op run without effects needs none of it
 
         for node in self.plan.nodes:
             done = self.settled.get(node.name)
@@ -154,7 +159,8 @@ class _Run:
                 self.settled[node.name] = unselected(node)
                 continue
             with self.interrupts.raising():
-                result = run_effect(node, self.request, self.settled, self.store, self._narrator(node.name))
+                task = EffectTask(node, self.request.effects[node.kind], self.settled)
+                result = run_effect(task, self.store, self._narrator(node.name))
             self.settled[node.name] = result
 
     def _is_pending(self, name: str) -> bool:
@@ -184,4 +190,5 @@ class _Run:
 
 def _code_digest(plan: ExecutionPlan, root: Path) -> str:
     """Identify the project and all code that its nodes name; one child serves one such set."""
-    return digest([str(root), sorted([name, version] for node in plan.nodes for name, version in node.code.items())])
+    named = sorted({(name, version) for node in plan.nodes for name, version in node.code.items()})
+    return digest({"root": str(root), "code": list(named)})

@@ -1,6 +1,6 @@
 """What is settled without running anything: the pass over the plan that a no-op run consists of.
 
-Enters: the plan, what earlier rounds settled, the artefact store. Leaves: results of cached nodes, and the rest in order.
+Enters: the plan, what earlier rounds settled, the artefact store. Leaves: results of cached nodes; the rest in order.
 Called by `run.execute`; imports nothing that costs start-up time.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.contracts import ArtefactStore
 from engine.dag import ancestors
-from engine.errors import UsageError
+from engine.errors import EngineError, UsageError
 from engine.execute.request import ExecuteRequest
 from engine.plan.model import ExecutionPlan, PlanNode, action_key
 from engine.records import NodeResult
@@ -32,8 +34,8 @@ def walk(
 ) -> Walked:
     """Find what is cached, following content digests downwards; effects are left out.
 
-    `before` holds what this very run settled in an earlier round: it stands as long as the node's key is the same and its
-    output is still whole. Raises `UsageError` when a node outside the selection is needed and not cached.
+    `before` holds what this very run settled in an earlier round: it stands as long as the node's key is the same and
+    its output is still whole. Raises `UsageError` when a node outside the selection is needed and not cached.
     """
     needed = None if request.selected is None else ancestors(plan.edges, request.selected)
     settled: dict[str, NodeResult] = {}
@@ -62,6 +64,28 @@ def look_up(node: PlanNode, key: str, store: ArtefactStore, *, forced: bool) -> 
     return (
         None if output is None else NodeResult(name=node.name, kind=node.kind, state="cached", key=key, output=output)
     )
+
+
+def replace_result(result: NodeResult, **changes: object) -> NodeResult:
+    """Give a result with some fields changed."""
+    return msgspec.structs.replace(result, **changes)
+
+
+def blocked(base: NodeResult, upstream: Mapping[str, NodeResult]) -> NodeResult | None:
+    """Say how a node ends whose inputs are not all there; `None` when they are. The first cause is named."""
+    for result in upstream.values():
+        match result.state:
+            case "ran" | "cached":
+                continue
+            case "failed":
+                return replace_result(base, state="skipped", reason=f"`{result.name}` failed")
+            case "skipped" | "cancelled" | "pending":
+                return replace_result(
+                    base, state=result.state, reason=result.reason or f"`{result.name}` was {result.state}"
+                )
+            case _:
+                raise EngineError(f"`{base.name}` was started before its input `{result.name}` had ended")
+    return None
 
 
 def unselected(node: PlanNode) -> NodeResult:

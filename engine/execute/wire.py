@@ -1,6 +1,6 @@
 """What a worker process and its child say to each other: length-prefixed JSON over pipes, no pickle.
 
-Down go `Prepare` and `Assignment`, up come `Told`, `Finished` and `Failed`. Both ends import this; nothing else is shared.
+Down go `Prepare` and `Assignment`, up come `Told`, `Finished` and `Failed`. Both ends import this and share no more.
 """
 
 from __future__ import annotations

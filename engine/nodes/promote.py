@@ -43,7 +43,8 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
     settings = node.settings
     verdict = str(_notes(results, node, "gate")["verdict"])
     if promotion.sampled:
-        return {"verdict": verdict, "promoted": False, "model": None, "reason": "a sampled run registers nothing"}
+        reason = "a sampled run registers nothing"
+        return {"verdict": verdict, "promoted": False, "model": None, "changed": False, "reason": reason}
     version = _register(node, results, promotion, verdict)
     label = f"{version.name}:{version.version}"
     found: dict[str, Json] = {
@@ -51,6 +52,7 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         "model": label,
         "model_digest": version.digest,
         "version": version.version,
+        "changed": version.run_id == promotion.run_id,
     }
     holder = promotion.registry.alias(version.name, settings["alias"])
     if holder is not None and holder.version == version.version:
@@ -71,7 +73,7 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         run_id=promotion.run_id,
         evidence=dict(_notes(results, node, "gate")),
     )
-    return found | {"promoted": True, "reason": "every blocking gate passed"}
+    return found | {"promoted": True, "changed": True, "reason": "every blocking gate passed"}
 
 
 def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promotion, verdict: str) -> ModelVersion:

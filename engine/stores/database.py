@@ -1,7 +1,7 @@
 """The state database: SQLite by path, PostgreSQL by URL, through the DB-API and plain SQL that both understand.
 
-Enters: SQL with `?` for parameters. Leaves: rows as dicts, and errors of the engine. Called by the registry and the run
-index. Plain SQL instead of a toolkit, since a run that has nothing to do must not pay 0.4 s for an import.
+Enters: SQL with `?` for parameters, and for nothing else. Leaves: rows as dicts, and errors of the engine. Called by the
+registry and the run index. Plain SQL instead of a toolkit, since a run with nothing to do must not pay 0.4 s for an import.
 """
 
 from __future__ import annotations

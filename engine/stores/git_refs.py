@@ -7,6 +7,7 @@ Enters: an open repository and names as the user wrote them. Leaves: commit obje
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ import pygit2
 from engine.errors import ConflictError, LockedError, NotFoundError, UsageError
 
 MAIN = "main"
-_BACK = re.compile(r"(?P<name>.+?)(?:~(?P<steps>\d*))?")
+_BACK = re.compile(r"(?P<name>.+?)(?:~(?P<steps>\d{0,9}))?")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _STALE_SECONDS = 3.0  # git holds a reference's lock file for milliseconds; an older one lost its process
 _PATIENCE_SECONDS = 10.0
+_fsync_setting = threading.Lock()  # the setting is one for the whole process
 
 
 def branch_name(branch: str) -> str:
@@ -124,11 +126,12 @@ def _durably(repository: pygit2.Repository, *names: str) -> Iterator[None]:
     """Have references fsynced while they change, after a lock file that a killed process left was cleared away."""
     for name in names:
         _wait_for(Path(repository.path) / f"{name}.lock")
-    pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - the library's own signature
-    try:
-        yield
-    finally:
-        pygit2.settings.enable_fsync_gitdir(False)  # noqa: FBT003
+    with _fsync_setting:
+        pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - the library's own signature
+        try:
+            yield
+        finally:
+            pygit2.settings.enable_fsync_gitdir(False)  # noqa: FBT003
 
 
 def _wait_for(lock: Path) -> None:

@@ -11,6 +11,7 @@ the branch moves to it by compare-and-swap. Any number of processes may commit t
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -23,7 +24,7 @@ from engine.clock import Clock, SystemClock
 from engine.contracts import Change, Commit, ObjectStat
 from engine.errors import ConflictError, NotFoundError, StoreError, UsageError
 from engine.stores import git_refs, git_trees
-from engine.stores.disk import explained, is_abandoned, owned_name, remove_tree, settle
+from engine.stores.disk import disk_error, is_abandoned, owned_name, remove_tree, settle
 from engine.stores.git_commits import CommitText, read_commit, write_commit
 from engine.stores.large_files import LargeFiles, render_pointer
 from engine.stores.staging import StagedChange, StagingArea, staging_area
@@ -47,7 +48,7 @@ class GitSnapshotStore:
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists."""
         path = self._path(repository)
-        with explained("create the repository", path):
+        with _worded(path):
             if (path / "HEAD").exists():
                 LargeFiles(path / "lfs").sweep()
                 return
@@ -243,17 +244,12 @@ class GitSnapshotStore:
             hint = f"there is {', '.join(known)}" if known else "there is none yet: an ingest creates it"
             raise NotFoundError(f"no repository `{repository}` in {self.root}", hint=hint)
         _isolate()
-        with explained("use the repository", path):
+        with _worded(path):
+            git = pygit2.Repository(str(path))
             try:
-                git = pygit2.Repository(str(path))
-                try:
-                    yield git
-                finally:
-                    git.free()
-            except (pygit2.GitError, KeyError) as error:
-                raise StoreError(
-                    f"the repository {path}: {error}", hint=f"see what `git -C {path} fsck` says"
-                ) from error
+                yield git
+            finally:
+                git.free()
 
     def _create(self, path: Path) -> None:
         """Build a repository under another name and move it into place whole; the first of several wins."""
@@ -273,7 +269,7 @@ class GitSnapshotStore:
             settle(self.root, [found for found in temporary.rglob("*") if found.is_file()])
             temporary.rename(path)
         except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR} or not (path / "HEAD").exists():
                 raise
         finally:
             remove_tree(temporary)
@@ -303,6 +299,21 @@ class GitSnapshotStore:
     def _staging(self, git: pygit2.Repository, branch: str) -> StagingArea:
         git_refs.branch_name(branch)
         return staging_area(Path(git.path) / "staging", branch)
+
+
+@contextmanager
+def _worded(path: Path) -> Iterator[None]:
+    """Word what the git library and the disk raise; the library tells a full disk by the system's message only."""
+    try:
+        yield
+    except (pygit2.GitError, KeyError, OSError) as error:
+        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+        code = next((code for code in known if os.strerror(code) in str(error)), None)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise disk_error(error, "use the repository", path) from error
+        if code is not None:
+            raise disk_error(OSError(code, os.strerror(code)), "use the repository", path) from error
+        raise StoreError(f"the repository {path}: {error}", hint=f"see what `git -C {path} fsck` says") from error
 
 
 def _holds(git: pygit2.Repository, head: pygit2.Commit, commit: str) -> bool:

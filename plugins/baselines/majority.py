@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import FitRequest, Matrix, Predictor
+from engine.errors import DataError
 from engine.keys import canonical_json
 
 from . import MajorityParams
@@ -24,7 +25,12 @@ class MajorityTrainer:
         """Take the mean (of a binary label: the base rate) or the median; raises `DataError`."""
         check_rows(train, fit.task, 2)
         median = self._params.statistic == "median" and fit.task != "binary"
-        value = float(np.median(train.y) if median else train.y.mean())
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = float(np.median(train.y) if median else train.y.mean())
+        if not np.isfinite(value):
+            raise DataError(
+                "the training labels are too large to add up", hint="rescale the label, as in `expr: label / 1e6`"
+            )
         fit.progress("one number", len(train.y), 1.0)
         return {MODEL: canonical_json({"kind": "majority", "value": value, "columns": list(train.names)})}
 

@@ -127,7 +127,7 @@ def beat_baseline(params: BeatsBaselineParams, evidence: Evidence) -> Findings:
         return Findings(
             "inconclusive", "no baseline", "a baseline to beat", "declare one, as in `baseline: {kind: linear}`"
         )
-    return _compare(evidence, "baseline", evidence.baseline, (metric, params.margin, params.level))
+    return _compare(evidence, evidence.baseline, Ask("baseline", metric, params.margin, params.level, strict=True))
 
 
 def match_champion(params: NotWorseParams, evidence: Evidence) -> Findings:
@@ -148,24 +148,34 @@ def match_champion(params: NotWorseParams, evidence: Evidence) -> Findings:
         )
     if evidence.champion is None:
         return Findings("pass", "no champion", required, "first model: there is none to be worse than", {"first": True})
-    return _compare(evidence, "champion", evidence.champion, (metric, -params.margin, params.level))
+    return _compare(evidence, evidence.champion, Ask("champion", metric, -params.margin, params.level, strict=False))
 
 
-def _compare(evidence: Evidence, model: str, other: Scores, ask: tuple[str, float, float | None]) -> Findings:
-    """Ask that the challenger's advantage over a model is above `margin` (a negative one allows a disadvantage)."""
-    metric, margin, level = ask
-    difference = compared(evidence, model, other, metric, level)
-    advantage = _advantage(difference, better=METRIC_NAMES[metric].higher_is_better)
-    strict = margin >= 0
-    sign = ">" if strict else ">="
-    required = f"advantage over the {model}, at its low end, {sign} {margin:g}"
-    numbers = numbers_of(difference) | {"margin": margin, "against": model}
-    status, reason = decide(advantage, Requirement(minimum=margin))
-    ends = [end for end in (advantage.value, advantage.low) if end is not None]
-    if strict and status == "pass" and min(ends) <= margin:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How much better than a model the challenger must be: at least `margin`, or more (`strict`).
+
+    A margin below 0 is how much worse it may be.
+    """
+
+    model: str
+    metric: str
+    margin: float
+    level: float | None
+    strict: bool
+
+
+def _compare(evidence: Evidence, other: Scores, ask: Ask) -> Findings:
+    """Ask for an advantage over a model, on the paired bootstrap's bound."""
+    difference = compared(evidence, ask.model, other, ask.metric, ask.level)
+    advantage = _advantage(difference, better=METRIC_NAMES[ask.metric].higher_is_better)
+    required = f"advantage over the {ask.model}, at its low end, {'>' if ask.strict else '>='} {ask.margin:g}"
+    numbers = numbers_of(difference) | {"margin": ask.margin, "against": ask.model}
+    status, reason = decide(advantage, Requirement(minimum=ask.margin))
+    if ask.strict and status != "fail" and ask.margin in (advantage.value, advantage.low):
         # Equal is not better: a model that predicts what the baseline predicts has beaten nothing.
-        status = "fail" if advantage.value == margin else "inconclusive"
-        reason = f"not more than {margin:g} better than the {model}"
+        status = "fail" if advantage.value == ask.margin else "inconclusive"
+        reason = f"not more than {ask.margin:g} better than the {ask.model}"
     return Findings(status, f"advantage {words_of(advantage)}", required, reason, numbers)
 
 

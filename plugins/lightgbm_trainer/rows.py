@@ -37,6 +37,9 @@ def check_labels(matrix: Matrix, task: str, part: str) -> None:
             f"{missing} of {len(matrix.y)} {part} rows have no finite label",
             hint="check `label`: its expression gave null or infinity",
         )
+    if float(np.abs(matrix.y).max(initial=0.0)) > float(np.finfo(np.float32).max):
+        hint = "rescale the label, as in `expr: label / 1e6`"
+        raise DataError(f"a {part} row has a label beyond 3.4e38, and LightGBM keeps labels in 32 bits", hint=hint)
     if task == "binary" and not bool(np.isin(matrix.y, (0.0, 1.0)).all()):
         strange = matrix.y[~np.isin(matrix.y, (0.0, 1.0))][0]
         raise DataError(

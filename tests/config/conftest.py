@@ -10,7 +10,9 @@ import pytest
 
 import engine.config.sources as sources_module
 from engine.components import Catalogue, load_catalogue
-from engine.config import ComposedConfig, compose, load_plugins, load_settings, load_spec
+from engine.config import ComposedConfig, attach_places, compose, load_plugins, load_settings, load_spec
+from engine.errors import ConfigError
+from engine.evaluation.names import check_metrics
 from engine.project import Project
 from engine.spec import PipelineSpec
 
@@ -46,6 +48,9 @@ class Stage:
         config = self.compose(*overrides)
         spec = load_spec(config, self.catalogue(config))
         load_settings(config)
+        unknown = check_metrics(spec.train.task, spec.evaluate)
+        if unknown:  # as `engine.api` does with what other layers find
+            raise ConfigError(attach_places(unknown, config))
         return spec
 
     def normalise(self, text: str) -> str:
@@ -62,3 +67,14 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(sources_module, "shipped", lambda folder: tmp_path / "shipped" / folder)
     monkeypatch.chdir(tmp_path / "project")
     return Stage(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComposedConfig, Catalogue]:
+    """A composed configuration without mistakes, and its catalogue; made once for property tests."""
+    root = tmp_path_factory.mktemp("stage")
+    shutil.copytree(STAGE, root, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources_module, "shipped", lambda folder: root / "shipped" / folder)
+        config = Stage(root).compose("pipeline=mine", "execute.retries=1", "train.features=[amount_*]")
+        return config, Stage(root).catalogue(config)

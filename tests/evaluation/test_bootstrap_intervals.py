@@ -56,8 +56,9 @@ def test_clusters_are_resampled_whole():
     rng = np.random.default_rng(1)
     y = rng.standard_normal(150)
     once = bootstrap_intervals(Scores(y, np.zeros(150)), ["mae"], Resampling(300))["mae"]
-    copies = np.repeat(y, 20)
-    clustered = Scores(copies, np.zeros(3000), np.repeat(np.arange(150) * 7, 20))
+    member = rng.permutation(np.repeat(np.arange(150), 20))
+    copies = y[member]
+    clustered = Scores(copies, np.zeros(3000), member * 7)
     whole = bootstrap_intervals(clustered, ["mae"], Resampling(300))["mae"]
     naive = bootstrap_intervals(Scores(copies, np.zeros(3000)), ["mae"], Resampling(300))["mae"]
     assert whole.high - whole.low == pytest.approx(once.high - once.low, rel=0.15)

@@ -10,23 +10,26 @@ from engine.errors import IntegrityError
 
 
 @pytest.mark.parametrize(
-    ("how", "attempts", "code", "words"),
+    ("how", "expected"),
     [
-        ("data", 1, 5, "txns.csv:7: amt is 'x'\n  next: correct the row"),
-        ("away", 3, 7, "no server\n  next: start it"),
-        ("bug", 1, 1, "KeyError: 'missing'"),
-        ("kill", 3, 1, "its process was killed by SIGKILL"),
-        ("segv", 3, 1, "its process was killed by SIGSEGV"),
-        ("exit", 3, 1, "its process ended by itself with status 3"),
-        ("sysexit", 1, 1, "SystemExit: 4"),
-        ("notes", 1, 1, "ValueError: Out of range float"),
-        ("memory", 1, 7, "not enough memory"),
-        ("full", 1, 7, "the disk is full"),
-        ("wrapped", 1, 1, "cannot count"),
+        ("data", (1, 5, "txns.csv:7: amt is 'x'\n  next: correct the row")),
+        ("away", (3, 7, "no server\n  next: start it")),
+        ("bug", (1, 1, "KeyError: 'missing'")),
+        ("kill", (3, 1, "its process was killed by SIGKILL")),
+        ("segv", (3, 1, "its process was killed by SIGSEGV")),
+        ("exit", (3, 1, "its process ended by itself with status 3")),
+        ("sysexit", (1, 1, "SystemExit: 4")),
+        ("notes", (1, 1, "ValueError: Out of range float")),
+        ("memory", (1, 7, "not enough memory")),
+        ("full", (1, 7, "the disk is full")),
+        ("wrapped", (1, 1, "cannot count")),
     ],
 )
-def test_a_failure_is_told_once_in_words_with_its_exit_code(bench, node, how, attempts, code, words):
-    results = bench.run(node("a", "fail", how=how, retries=2), node("b", inputs=["a"]), node("c", inputs=["b"]), node("d"))
+def test_a_failure_is_told_once_in_words_with_its_exit_code(bench, node, how, expected):
+    attempts, code, words = expected
+    results = bench.run(
+        node("a", "fail", how=how, retries=2), node("b", inputs=["a"]), node("c", inputs=["b"]), node("d")
+    )
     failed = results["a"]
     assert (failed.state, failed.attempts, failed.exit_code) == ("failed", attempts, code)
     assert words in failed.error
@@ -111,7 +114,9 @@ def test_damage_all_the_way_up(bench, node):
     first = bench.run(*nodes)
     for name in "abc":
         _damage(bench, first[name], same_size=True)
-    results = bench.run(*nodes[:2], node("c", inputs=["b"]), node("d", inputs=["c", "a"]), force={"d": "again"}, workers=2)
+    results = bench.run(
+        *nodes[:2], node("c", inputs=["b"]), node("d", inputs=["c", "a"]), force={"d": "again"}, workers=2
+    )
     assert {result.state for result in results.values()} == {"ran"}
     assert bench.text(results["d"]) == "((((x)))(x))"
     assert bench.calls().count("d") == 1

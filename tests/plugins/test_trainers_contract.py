@@ -137,6 +137,16 @@ def test_a_binary_task_needs_binary_labels(kind):
         build(kind).train(rows, matrix("binary"), request("binary"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_beyond_what_can_be_added_up_are_refused(kind):
+    rows = matrix("regression")
+    rows.y[:] = np.where(np.arange(600) % 2, 1.7e308, -1.7e308) + rows.y
+    rows.y[:3] = 1.7e308
+    with pytest.raises(DataError, match=r"beyond|too large") as caught:
+        build(kind).train(rows, matrix("regression"), request("regression"))
+    assert "rescale" in caught.value.hint
+
+
 @pytest.mark.parametrize(("kind", "task"), CASES)
 def test_inputs_are_left_alone_and_progress_reaches_the_end(kind, task):
     train, validation = matrix(task), matrix(task, 300, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,17 @@ import pytest
 from engine.stores.database import Database, open_database
 
 ROOT = Path(__file__).parents[2]
-HAS_POSTGRES = (
-    find_spec("psycopg") is not None and shutil.which("initdb") is not None and shutil.which("pg_ctl") is not None
-)
-DATABASES = ["sqlite", *(["postgresql"] if HAS_POSTGRES else [])]
+
+
+def _has_postgres() -> bool:
+    """PostgreSQL refuses to run as root, so root needs the user that its packages create."""
+    present = (
+        find_spec("psycopg") is not None and shutil.which("initdb") is not None and shutil.which("pg_ctl") is not None
+    )
+    return present and (os.geteuid() != 0 or any(entry.pw_name == "postgres" for entry in pwd.getpwall()))
+
+
+DATABASES = ["sqlite", *(["postgresql"] if _has_postgres() else [])]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
