@@ -100,7 +100,9 @@ def _bind(declared: Declared, inputs: Inputs, sample: float | None) -> Execution
 
 def _champion(spec: PipelineSpec, stores: Stores) -> Champion | None:
     found = stores.registry.alias(spec.registry.model or spec.name, spec.registry.alias)
-    return found and Champion(found.version, found.digest, found.model_digest, found.compared_with)
+    if found is None:
+        return None
+    return Champion(found.version, found.digest, found.model_digest or "", found.compared_with)
 
 
 def _made_by(bound: ExecutionPlan, stores: Stores, champion: Champion) -> bool:

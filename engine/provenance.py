@@ -54,9 +54,9 @@ class GitProbe:
 
 
 def parse_git_status(answer: str) -> GitState:
-    """Read the output of `git status --porcelain=v2 --branch`.
+    r"""Read the output of `git status --porcelain=v2 --branch`.
 
-    >>> parse_git_status("# branch.oid abc\\n# branch.head main\\n1 .M N... engine/api.py\\n")
+    >>> parse_git_status("# branch.oid abc\n# branch.head main\n1 .M N... engine/api.py\n")
     GitState(commit='abc', branch='main', dirty=True)
     """
     header = dict(

@@ -50,6 +50,16 @@ class Documents:
         return result.output.notes if result is not None and result.output is not None else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the report shows beyond the run itself: whom it was compared with, the run before it, and how much of long lists."""
+
+    champion: str | None
+    previous: RunRecord | None
+    top_features: int
+    max_slices: int
+
+
 def complete_record(
     started: RunRecord, plan: ExecutionPlan, results: Sequence[NodeResult], documents: Documents
 ) -> RunRecord:
@@ -79,9 +89,7 @@ def complete_record(
     )
 
 
-def report_content(
-    record: RunRecord, plan: ExecutionPlan, documents: Documents, limits: tuple[int, int]
-) -> ReportContent:
+def report_content(record: RunRecord, plan: ExecutionPlan, documents: Documents, shown: Shown) -> ReportContent:
     """Gather what the HTML report shows."""
     evaluation = documents.read("evaluate", "evaluation.json")
     labels = documents.read("features", "labels.json") or {}
@@ -96,11 +104,12 @@ def report_content(
             usable_labels=labels.get("usable"),
             dropped_labels={name: count for name, count in labels.items() if name not in {"usable", "rows"}},
         ),
-        champion_name="champion" if evaluation and "champion" in evaluation.get("models", {}) else None,
+        champion_name=shown.champion,
         baseline_name=_component(plan, "baseline"),
         reproduce=reproduce_commands(record),
-        top_features=limits[0],
-        max_slices=limits[1],
+        previous=shown.previous,
+        top_features=shown.top_features,
+        max_slices=shown.max_slices,
     )
 
 
@@ -143,8 +152,12 @@ def _snapshots(plan: ExecutionPlan, documents: Documents) -> tuple[SnapshotPin, 
 
 
 def _metrics(evaluation: Mapping[str, Any] | None, model: str) -> tuple[Metric, ...]:
-    found = (evaluation or {}).get("models", {}).get(model) or {}
-    return tuple(msgspec.convert(item, Metric) for item in found.get("metrics", {}).values())
+    """Give a model's metrics, the primary one first."""
+    measured = ((evaluation or {}).get("models", {}).get(model) or {}).get("metrics", {})
+    primary = (evaluation or {}).get("primary")
+    return tuple(
+        msgspec.convert(measured[name], Metric) for name in sorted(measured, key=lambda name: (name != primary, name))
+    )
 
 
 def _source(pin: SnapshotPin, documents: Documents) -> SourceData:

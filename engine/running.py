@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -23,10 +23,10 @@ from engine.keys import digest
 from engine.nodes import BODIES
 from engine.nodes.promote import Promotion, promote
 from engine.provenance import GitProbe, read_environment
-from engine.recording import Documents, complete_record, report_content
+from engine.recording import Documents, Shown, complete_record, report_content
 from engine.records import Event, NodeCounts, NodeResult, RunAnswer, RunRecord
 from engine.report.page import render_report
-from engine.runs import RunFolder, create_folder, list_folders, write_start
+from engine.runs import RunFolder, create_folder, list_folders, previous_run, write_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,16 @@ def run(planned: Planned, options: RunOptions, around: Around) -> tuple[RunRecor
     """
     stores = planned.stores
     request = _request(planned, options)
+    stores.artefacts.sweep_staging()
     latest = list_folders(stores.runs_root)
     folder = create_folder(stores.runs_root, str(stores.index.next_run_id(int(latest[-1].run_id) if latest else 0)))
     with folder.hold():
         watch = stopwatch()
         started = _describe_start(planned, options, around.clock, folder.run_id)
         write_start(folder, started, planned.plan, planned.declared.config, planned.declared.spec)
-        effects = {"promote": lambda node, results: promote(node, results, _promotion(planned, options, started, around.git))}
+        effects = {
+            "promote": lambda node, results: promote(node, results, _promotion(planned, options, started, around.git))
+        }
         record, results = _execute(planned, replace(request, effects=effects), folder, started, around)
         documents = Documents(stores.artefacts, {result.name: result for result in results})
         record = msgspec.structs.replace(
@@ -74,8 +77,7 @@ def run(planned: Planned, options: RunOptions, around: Around) -> tuple[RunRecor
             seconds=stopwatch() - watch,
             report=str(folder.report),
         )
-        shown = planned.declared.spec.report
-        content = report_content(record, planned.plan, documents, (shown.top_features, shown.max_slices))
+        content = report_content(record, planned.plan, documents, _shown(planned, latest))
         folder.write(folder.report.name, render_report(content).encode())
         folder.write_record(record)
         stores.index.record_run(record, str(folder.path))
@@ -133,6 +135,15 @@ def _execute(
         return failed, ()
     documents = Documents(store, {result.name: result for result in results})
     return complete_record(started, planned.plan, results, documents), results
+
+
+def _shown(planned: Planned, latest: Sequence[RunFolder]) -> Shown:
+    """Name the champion that the run was compared with, and find the pipeline's run before it."""
+    spec, champion = planned.declared.spec, planned.inputs.champion
+    name = spec.registry.model or spec.name
+    versions = planned.stores.registry.versions(name) if champion else []
+    label = next((f"{name}:{item.version}" for item in versions if champion and item.digest == champion.package), None)
+    return Shown(label, previous_run(latest, spec.name), spec.report.top_features, spec.report.max_slices)
 
 
 def _describe_start(planned: Planned, options: RunOptions, clock: Clock, run_id: str) -> RunRecord:

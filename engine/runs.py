@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,11 +174,23 @@ def last_plan(runs_root: Path, pipeline: str) -> tuple[ExecutionPlan | None, dic
     for folder in reversed(list_folders(runs_root)):
         try:
             record = folder.read_record()
-            if record.pipeline == pipeline:
+            if record.pipeline == pipeline and record.nodes:
                 return folder.read_plan(), {node.name: node.output.digest for node in record.nodes if node.output}
         except (IntegrityError, NotFoundError):
             continue
     return None, {}
+
+
+def previous_run(folders: Sequence[RunFolder], pipeline: str) -> RunRecord | None:
+    """Give the latest of these runs that was this pipeline's; damaged records are passed over."""
+    for folder in reversed(folders):
+        try:
+            record = folder.read_record()
+        except (IntegrityError, NotFoundError):
+            continue
+        if record.pipeline == pipeline:
+            return record
+    return None
 
 
 def parse_sample(text: str | None) -> float | None:

@@ -66,7 +66,8 @@ def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Names
     from engine.clock import SystemClock  # noqa: PLC0415
     from engine.execute.progress import choose_progress  # noqa: PLC0415
     from engine.provenance import GitProbe  # noqa: PLC0415
-    from engine.running import Around, RunOptions, answer, run as run_plan  # noqa: PLC0415
+    from engine.running import Around, RunOptions, answer  # noqa: PLC0415
+    from engine.running import run as run_plan
     from engine.runs import parse_sample  # noqa: PLC0415
 
     git = GitProbe(project.root).start()

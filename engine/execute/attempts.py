@@ -17,7 +17,7 @@ from typing import assert_never
 
 from engine.clock import Clock
 from engine.contracts import ArtefactStore, Place
-from engine.errors import EngineError
+from engine.errors import EngineError, UnavailableError
 from engine.execute.link import Narrator
 from engine.execute.pool import POOL, Cancelled, Crashed, Ears, Outcome, Seat, TimedOut
 from engine.execute.wire import Assignment, Failed, Finished, InputFiles, Whereabouts
@@ -97,7 +97,12 @@ class Attempts:
         return pause * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret, and decides no result
 
     def _try(self) -> Attempted | _Trouble:
-        staged = self.store.stage()
+        try:
+            return self._try_in(self.store.stage())
+        except EngineError as error:  # the store's
+            return _Trouble(str(error), int(error.exit_code), retry=isinstance(error, UnavailableError))
+
+    def _try_in(self, staged: Path) -> Attempted | _Trouble:
         try:
             outcome = self._converse(staged)
             match outcome:
@@ -132,7 +137,11 @@ class Attempts:
                 str(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id
             ),
         )
-        child = POOL.acquire(Seat(threads, task.code))
+        try:
+            child = POOL.acquire(Seat(threads, task.code))
+        except OSError as error:
+            hint = "close other programs, or lower execute.workers"
+            raise UnavailableError(f"no process can be started: {error.strerror}", hint=hint) from error
         kept = False
         try:
             ears = Ears(lambda told: self.narrator.progress(told.message, told.rows, told.done), _Lines(self.narrator))

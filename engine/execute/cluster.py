@@ -96,7 +96,7 @@ def probe(root: str, artefacts: str, mark: str) -> WorkerFacts:
 
 def run_on_cluster(graph: Graph, batch: Batch, topic: str, link: LocalLink, interrupts: Interrupts) -> list[NodeResult]:
     """Run a graph and give the batch's results; raises `UnavailableError` or `UsageError` before anything runs."""
-    with interrupts.raising(), _connect(str(batch.request.address), link, batch) as client:
+    with interrupts.raising(), _quiet_logs(), _connect(str(batch.request.address), link, batch) as client:
         _check_workers(client, batch)
         client.subscribe_topic(topic, lambda event: link.emit(msgspec.convert(event[1], Event)))
         futures = client.get(graph, list(graph), sync=False, resources=dict(batch.request.resources) or None)
@@ -120,9 +120,20 @@ def run_on_cluster(graph: Graph, batch: Batch, topic: str, link: LocalLink, inte
 
 
 @contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keep the client's own log off the terminal: what matters is said here, in fewer words."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
 def _connect(address: str, link: LocalLink, batch: Batch) -> Iterator[Any]:
     make_client: Callable[..., Any] = Client  # distributed types little of itself
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said below, in fewer words
     hint = f"start one (`dask scheduler`, `dask worker {address}`), or set dask.address=null to run embedded"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", VersionMismatchWarning)

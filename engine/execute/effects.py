@@ -60,6 +60,8 @@ def _do(task: EffectTask, store: ArtefactStore, narrator: Narrator, base: NodeRe
         narrator.log("debug", traceback.format_exc())
         words = f"{type(error).__name__}: {error}"
         return replace_result(base, state="failed", error=words, exit_code=int(ExitCode.INTERNAL))
+    if notes.get("changed") is False:
+        return replace_result(base, state="cached", output=output, reason=str(notes.get("reason", "nothing to change")))
     return replace_result(base, state="ran", output=output)
 
 

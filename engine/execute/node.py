@@ -62,6 +62,8 @@ def _settle(
         cached = look_up(node, key, store, forced=task.forced is not None) if waited else None
         if cached is not None:
             return replace_result(cached, started_at=base.started_at, reason="another run computed it meanwhile")
+        if narrator.link.is_cancelled():
+            return replace_result(base, state="cancelled", reason="interrupted before it started")
         return _run(task, store, narrator, outputs, base)
 
 

@@ -74,7 +74,7 @@ def _source_identity(folder: Any) -> dict[str, Json]:
 
 def _schema(program: FeatureProgram, task: str) -> dict[str, Json]:
     """Input: the request fields and the event time. Output: one number a row."""
-    output = {"type": "f64", "minimum": 0.0, "maximum": 1.0} if task == "binary" else {"type": "f64"}
+    output: dict[str, Json] = {"type": "f64", **({"minimum": 0.0, "maximum": 1.0} if task == "binary" else {})}
     return {"input": {**program.spine.request, EVENT_TIME: "timestamp"}, "output": output}
 
 

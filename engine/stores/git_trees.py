@@ -163,4 +163,4 @@ def combine(base: pygit2.Tree | None, ours: pygit2.Tree, theirs: pygit2.Tree, wh
             f"{what}: {len(conflicts)} path(s) changed on both sides: {', '.join(conflicts[:_NAMED])}{more}",
             hint="start the branch anew from the present state, or revert one of the two changes",
         )
-    return {path: blob for path, blob in their_changes.items() if path not in both}
+    return their_changes

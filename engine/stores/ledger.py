@@ -91,7 +91,6 @@ def last_known_good(entries: Sequence[LedgerEntry], alias: str) -> int | None:
         if entry.action == "promote":
             stack.append(entry.to_version)
         elif entry.action == "rollback":
-            stack = stack[:-1]
             while stack and stack[-1] != entry.to_version:
                 stack.pop()
             stack = stack or [entry.to_version]

@@ -77,13 +77,39 @@ def slow(work):
     return {}
 
 
+def odd(work):
+    """Do what a body should not."""
+    match work.settings["how"]:
+        case "big": return {"size": len(work.settings["text"]), "echo": work.settings["text"]}
+        case "flood":
+            for index in range(2000): print("line", index, "x" * 100)
+            for index in range(5000): work.progress("counting", index, index / 5000)
+        case "binary": os.write(2, b"\\xff\\xfe" + b"y" * 10000 + b"\\n")
+        case "steal":
+            os.write(1, b"not a frame\\n")
+            print("input:", sys.stdin.read())
+        case "daemon":
+            if os.fork() == 0:
+                time.sleep(30)
+                os._exit(0)
+            if work.settings.get("die"): os.kill(os.getpid(), signal.SIGKILL)
+        case "threads":
+            import threading
+            many = [threading.Thread(target=work.progress, args=(f"m{i}", i, None)) for i in range(20)]
+            [one.start() for one in many]
+            [one.join() for one in many]
+        case "link": (work.out / "link").symlink_to("/etc/passwd")
+        case "stdlib": return {"frozen": work.settings["deep"]}
+    return {}
+
+
 def nap(work):
     note_call(work)
     time.sleep(work.settings.get("seconds", 0.2))
     (work.out / "text").write_text(work.node)
     return {}
 '''
-KINDS = {kind: f"plumbline_test_bodies:{kind}" for kind in ("text", "fail", "slow", "nap")}
+KINDS = {kind: f"plumbline_test_bodies:{kind}" for kind in ("text", "fail", "slow", "nap", "odd")}
 
 
 @dataclass

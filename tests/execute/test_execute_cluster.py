@@ -125,6 +125,21 @@ def test_a_scheduler_that_is_not_there(shared, node, monkeypatch):
         shared.run(node("a"), address="odd://x")
 
 
+def test_a_version_mismatch_is_shown(shared, node, monkeypatch):
+    import warnings
+
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+
+    def connect(*args, **kwargs):
+        warnings.warn(VersionMismatchWarning("msgpack differs"), stacklevel=1)
+        return Client(*args, **kwargs)
+
+    monkeypatch.setattr("engine.execute.cluster.Client", connect)
+    assert shared.run(node("a"))["a"].state == "ran"
+    assert "msgpack differs" in shared.heard.messages("warning")
+
+
 def test_a_worker_that_does_not_see_the_store(shared, node, monkeypatch):
     monkeypatch.setattr("engine.execute.cluster.Path.touch", lambda self: None)
     with pytest.raises(UnavailableError, match="does not see the artefact store"):
@@ -169,10 +184,11 @@ request = ExecuteRequest(bodies={{"slow": "plumbline_test_bodies:slow"}}, addres
 execute(ExecutionPlan(pipeline="p", nodes=(PlanNode(name="s", kind="slow"),)), request,
         Place(root, "", str(root / "store"), (), 1, "9"), LocalArtefactStore(root / "store"), Deaf())
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    _wait((shared.root / "pids").exists)
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait((shared.root / "pids").exists)
+        finally:
+            process.kill()
     pids = [int(pid) for pid in (shared.root / "pids").read_text().split()]
     _wait(lambda: all(_is_gone(pid) for pid in pids), 5.0)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from engine.errors import IntegrityError
+from engine.execute.pool import POOL
 
 
 @pytest.mark.parametrize(
@@ -160,3 +162,54 @@ def test_a_node_that_prints_for_ever_does_not_fill_the_disk(bench, node, monkeyp
     bench.run(node("a", "fail", how="away", retries=0))
     assert "last words" not in bench.heard.messages("info")
     assert any("the rest is dropped" in message for message in bench.heard.messages("warning"))
+
+
+def test_settings_and_notes_larger_than_a_pipe(bench, node):
+    result = bench.run(node("a", "odd", how="big", text="é" * 300_000))["a"]
+    assert (result.state, result.output.notes["size"]) == ("ran", 300_000)
+    assert result.output.notes["echo"] == "é" * 300_000
+
+
+def test_settings_arrive_as_they_are(bench, node):
+    deep = {"a": [1, 2.5, None, True, {"b": "x"}], "tiny": 5e-324, "third": 1 / 3, "big": 2**53 + 1, "minus": -0.0}
+    notes = bench.run(node("a", "odd", how="stdlib", deep=deep))["a"].output.notes
+    assert repr(notes["frozen"]) == repr(deep)
+
+
+@pytest.mark.parametrize("how", ["flood", "binary", "steal", "threads", "daemon"])
+def test_a_body_that_behaves_oddly_still_ends(bench, node, how):
+    results = bench.run(node("a", "odd", how=how), node("b", inputs=["a"]) if how == "none" else node("b"))
+    assert {result.state for result in results.values()} == {"ran"}
+
+
+def test_progress_is_thinned_out_and_lines_are_kept(bench, node):
+    bench.run(node("a", "odd", how="flood"))
+    assert sum(message.startswith("line ") for message in bench.heard.messages("info")) == 2000
+    assert 1 <= sum(event.event == "progress" for event in bench.heard.events) < 100
+
+
+def test_a_grandchild_that_holds_the_pipes_does_not_hide_a_crash(bench, node):
+    started = time.monotonic()
+    result = bench.run(node("a", "odd", how="daemon", die=True, retries=0))["a"]
+    assert "SIGKILL" in result.error
+    assert time.monotonic() - started < 5
+
+
+def test_an_artefact_that_the_store_refuses(bench, node):
+    result = bench.run(node("a", "odd", how="link"))["a"]
+    assert (result.state, result.attempts) == ("failed", 1)
+    assert "link" in result.error
+    assert bench.staged() == []
+
+
+def _open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_leaks(bench, node):
+    bench.run(node("warm"))
+    before = _open_files()
+    for index in range(5):
+        bench.run(node("a", "fail", how="kill", x=index, retries=1), node("b", x=index), workers=2)
+    POOL.close()
+    assert _open_files() <= before

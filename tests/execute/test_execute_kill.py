@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.execute.journal import read_events
@@ -44,13 +45,23 @@ print(json.dumps([[result.name, result.state, result.reason] for result in resul
 """
 
 
-def _start(project, *nodes):
-    import msgspec
+@pytest.fixture
+def start(project):
+    """Start runs, and leave none behind when a test fails."""
+    started = []
 
-    arguments = [sys.executable, "-c", RUNNER, str(project), msgspec.json.encode(nodes).decode(), str(ENGINE)]
-    return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    def launch(*nodes):
+        command = [sys.executable, "-c", RUNNER, str(project), msgspec.json.encode(nodes).decode(), str(ENGINE)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, **pipes, text=True, start_new_session=True))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def _pids(project, count):
@@ -84,9 +95,9 @@ def _staged(project):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_kills_everything_within_a_second(project, node, number):
+def test_an_interrupt_kills_everything_within_a_second(project, start, node, number):
     nodes = node("done"), node("s1", "slow", inputs=["done"]), node("s2", "slow", x=2), node("after", inputs=["s1"])
-    process = _start(project, *nodes)
+    process = start(*nodes)
     pids = _wait(_pids(project, 2))
     started = time.monotonic()
     process.send_signal(number)
@@ -108,8 +119,8 @@ def test_an_interrupt_kills_everything_within_a_second(project, node, number):
     assert last == {"done": "ran", "s1": "cancelled", "s2": "cancelled", "after": "cancelled"}
 
 
-def test_an_interrupt_reaches_an_effect(project, node):
-    process = _start(project, node("a"), node("e", "publish", inputs=["a"], effect=True))
+def test_an_interrupt_reaches_an_effect(project, start, node):
+    process = start(node("a"), node("e", "publish", inputs=["a"], effect=True))
     _wait((project / "in-effect").exists)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -118,8 +129,8 @@ def test_an_interrupt_reaches_an_effect(project, node):
     assert (err, out) == ("", '[["a", "ran", "not in the cache"], ["e", "cancelled", "interrupted"]]\n')
 
 
-def test_killing_the_parent_kills_its_children(project, node):
-    process = _start(project, node("s1", "slow"), node("s2", "slow", x=2))
+def test_killing_the_parent_kills_its_children(project, start, node):
+    process = start(node("s1", "slow"), node("s2", "slow", x=2))
     pids = _wait(_pids(project, 2))
     process.kill()
     process.wait()
@@ -127,8 +138,8 @@ def test_killing_the_parent_kills_its_children(project, node):
     _wait(lambda: all(_is_gone(pid) for pid in pids), 2.0)
 
 
-def test_killing_a_child_is_survived(project, node):
-    process = _start(project, node("s", "slow", seconds=0.6, retries=1))
+def test_killing_a_child_is_survived(project, start, node):
+    process = start(node("s", "slow", seconds=0.6, retries=1))
     child, grandchild = _wait(_pids(project, 1))
     os.kill(child, signal.SIGKILL)
     out, _ = process.communicate(timeout=10)
@@ -136,7 +147,7 @@ def test_killing_a_child_is_survived(project, node):
     assert _is_gone(grandchild)
 
 
-def test_whenever_it_is_killed_no_finished_node_is_redone(project, node):
+def test_whenever_it_is_killed_no_finished_node_is_redone(project, start, node):
     names = [f"n{index}" for index in range(12)]
     nodes = [
         node(name, "nap", seconds=0.03, x=name, inputs=names[max(index - 1, 0) : index])
@@ -144,10 +155,10 @@ def test_whenever_it_is_killed_no_finished_node_is_redone(project, node):
     ]
     chance = random.Random(1)
     kills = 0
-    for _ in range(30):
-        process = _start(project, *nodes)
+    for attempt in range(60):
+        process = start(*nodes)
         try:
-            out, err = process.communicate(timeout=chance.uniform(0.35, 0.75))
+            out, err = process.communicate(timeout=chance.uniform(0.35, 0.75) + attempt / 20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -163,9 +174,9 @@ def test_whenever_it_is_killed_no_finished_node_is_redone(project, node):
     assert len(calls) <= len(names) + kills, "only the node that was killed is done again"
 
 
-def test_two_runs_at_once_compute_once(project, node):
+def test_two_runs_at_once_compute_once(project, start, node):
     nodes = [node("a", "nap", seconds=0.8), node("b", "nap", seconds=0.2, inputs=["a"])]
-    both = [_start(project, *nodes) for _ in range(2)]
+    both = [start(*nodes) for _ in range(2)]
     outs = [process.communicate(timeout=20) for process in both]
     assert [err for _, err in outs] == ["", ""]
     states = [state for out, _ in outs for _, state, _ in json.loads(out)]
@@ -176,10 +187,10 @@ def test_two_runs_at_once_compute_once(project, node):
     assert list((project / "store" / "locks").iterdir()) == []
 
 
-def test_a_run_waits_no_longer_for_one_that_was_killed(project, node):
-    first = _start(project, node("s", "slow", seconds=0.7))
+def test_a_run_waits_no_longer_for_one_that_was_killed(project, start, node):
+    first = start(node("s", "slow", seconds=0.7))
     _wait(_pids(project, 1))
-    second = _start(project, node("s", "slow", seconds=0.7))
+    second = start(node("s", "slow", seconds=0.7))
     _wait(lambda: "waiting for another run" in (project / "events.jsonl").read_text())
     first.kill()
     first.communicate()

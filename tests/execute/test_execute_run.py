@@ -162,8 +162,8 @@ def test_a_failing_effect_is_a_result(bench, node):
 
 
 def test_a_kind_that_nobody_does_is_an_error_before_anything_runs(bench, node):
-    with pytest.raises(EngineError, match="kind odd"):
-        bench.run(node("a"), node("b", "odd", inputs=["a"]))
+    with pytest.raises(EngineError, match="kind unheard"):
+        bench.run(node("a"), node("b", "unheard", inputs=["a"]))
     assert bench.calls() == []
 
 
@@ -235,7 +235,9 @@ def test_a_thousand_nodes(bench, node, capsys, monkeypatch):
     cached, check = timed(1000)
     durably, durable = timed(100)
     with capsys.disabled():
-        print(f"\n  a node of 1,000: run {cost:.2f} ms, no-op check {check:.3f} ms; of 100, on disk for good: {durable:.2f} ms")
+        print(
+            f"\n  a node of 1,000: run {cost:.2f} ms, no-op check {check:.3f} ms; of 100, on disk for good: {durable:.2f} ms"
+        )
     assert (ran, cached, durably) == ({"ran"}, {"cached"}, {"ran"})
     assert cost < 15, "budget 5 ms with the disk; several times that on a busy machine"
     assert check < 2, "budget 1 ms"

@@ -33,6 +33,14 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory where there is one: the stores fsync a lot, and a busy disk would make the tests slow."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="plumbline-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def start() -> Iterator[Start]:
     """Start Python children that run a script with arguments; whatever still runs at the end is killed."""
     children: list[subprocess.Popen[str]] = []

@@ -284,26 +284,30 @@ def test_any_evidence_survives_the_database(
 
 RACER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from engine.errors import ConflictError
 from engine.stores.database import open_database
 from engine.stores.registry import Registry
-database = open_database(sys.argv[1])
-registry, me = Registry(database), int(sys.argv[2])
-registry.names()
-sys.stdin.readline()
-won = []
-for expected in (None, 1, 2):
-    try:
+
+def race(me):
+    database = open_database(sys.argv[1])
+    registry, won = Registry(database), []
+    for expected in (None, 1, 2):
         to = (expected or 0) + 1
-        registry.move_alias("m", "champion", expected_version=expected, to_version=to, action="promote",
-                            actor=f"racer {me}", reason="first")
-        won.append(to)
-    except ConflictError as error:
-        assert "racer" in str(error) or expected is not None, error
-    while registry.alias("m", "champion").version < to:
-        pass
-print(*won)
-database.close()
+        try:
+            registry.move_alias("m", "champion", expected_version=expected, to_version=to, action="promote",
+                                actor=f"racer {me}", reason="first")
+            won.append(to)
+        except ConflictError as error:
+            assert ": racer " in str(error), error
+        while registry.alias("m", "champion").version < to:
+            pass
+    database.close()
+    return won
+
+sys.stdin.readline()
+with ThreadPoolExecutor(5) as pool:
+    print(*(win for wins in pool.map(race, range(int(sys.argv[2]), int(sys.argv[2]) + 5)) for win in wins))
 """
 
 
@@ -314,7 +318,7 @@ def test_fifty_promotions_at_once_have_one_winner_each(
     registry = Registry(database)
     for number in (1, 2, 3):
         register(registry, number)
-    children = [start(RACER, database_url, number) for number in range(50 if Path(database_url).suffix else 16)]
+    children = [start(RACER, database_url, 5 * number) for number in range(10)]
     for child in children:
         assert child.stdin
         child.stdin.write("go\n")
