@@ -8,7 +8,7 @@
     execute(plan, ...)                 cache hit -> run -> record; Dask       engine.execute
     promote, report                    the effects, at the rim                engine.nodes.promote, engine.report
 
-`declare` is the first three, `plan` the next two, and `run` (engine.running) the rest; the command line and a notebook call
+`declare` is the first three, `plan` the next two, and `execute_run` (engine.running) the rest; the command line and a notebook call
 the same three. The rule that keeps planning fast: nothing here imports a data library.
 """
 
@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.components import Catalogue, load_catalogue
-from engine.config import ComposedConfig, attach_places, compose, load_settings, load_spec
+from engine.config import ComposedConfig, attach_places, compose, load_plugins, load_settings, load_spec
 from engine.errors import ConfigError
+from engine.evaluation.names import check_metrics
 from engine.locations import Stores
 from engine.plan.compile import compile_plan
 from engine.plan.explain import NodeForecast, forecast, known_outputs
@@ -70,13 +71,16 @@ def declare(project: Project, overrides: Sequence[str]) -> Declared:
 
 def declare_composed(project: Project, config: ComposedConfig) -> Declared:
     """Do what `declare` does after composing; a sweep composes its trials itself."""
-    settings = load_settings(config)
-    catalogue = load_catalogue(project.root, (*settings.plugins, *settings.extra_plugins))
+    catalogue = load_catalogue(project.root, load_plugins(config))
     spec = load_spec(config, catalogue)
+    settings = load_settings(config)
+    problems = list(check_metrics(spec.train.task, spec.evaluate))
     try:
         logical = build_logical(spec)
     except ConfigError as error:
-        raise ConfigError(attach_places(error.problems, config)) from None
+        raise ConfigError(attach_places([*problems, *error.problems], config)) from None
+    if problems:
+        raise ConfigError(attach_places(problems, config))
     return Declared(project, config, settings, catalogue, spec, logical)
 
 

@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"plumbline {__version__}")
         return ExitCode.OK
+    if arguments[0] in {"-sc", "--shell-completion"}:  # what Hydra's completion script calls
+        return _guarded("run", arguments)
     name, *rest = arguments
     if name not in COMMANDS:
         return _unknown(name)

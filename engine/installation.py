@@ -192,15 +192,7 @@ def _install_lock(root: Path, lock: str, uv: str | None) -> None:
             _checked(
                 [python, "-m", "ensurepip", "--default-pip"], "pip could not be made", "the lines above say why", root
             )
-        command = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--compile",
-        ]
+        command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--compile", "--use-pep517"]
         command += common
     hint = "if the network or the package registry was away, the same command again goes on from here"
     _checked(command, "the packages could not be installed", hint, root)

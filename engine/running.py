@@ -50,7 +50,7 @@ class Around:
     git: GitProbe
 
 
-def run(planned: Planned, options: RunOptions, around: Around) -> tuple[RunRecord, RunFolder]:
+def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[RunRecord, RunFolder]:
     """Execute a plan, promote, record, report; the record says how it went, whatever happened.
 
     Raises `EngineError` for what a command line got wrong, and for what prevents a run from being recorded at all. After

@@ -66,8 +66,7 @@ def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Names
     from engine.clock import SystemClock  # noqa: PLC0415
     from engine.execute.progress import choose_progress  # noqa: PLC0415
     from engine.provenance import GitProbe  # noqa: PLC0415
-    from engine.running import Around, RunOptions, answer  # noqa: PLC0415
-    from engine.running import run as run_plan
+    from engine.running import Around, RunOptions, answer, execute_run  # noqa: PLC0415
     from engine.runs import parse_sample  # noqa: PLC0415
 
     git = GitProbe(project.root).start()
@@ -84,7 +83,7 @@ def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Names
         quiet=arguments.quiet, ndjson=sys.stdout if arguments.ndjson else None, log_format=arguments.log_format
     )
     try:
-        record, folder = run_plan(planned, options, Around(display, SystemClock(), git))
+        record, folder = execute_run(planned, options, Around(display, SystemClock(), git))
     finally:
         display.close()
     if arguments.json:

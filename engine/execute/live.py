@@ -56,6 +56,7 @@ class LiveProgress:
         self._tally = Tally()
         self._lock = threading.Lock()
         self._live: Live | None = None
+        self._ended = False
         self._spinner = Spinner("dots")
 
     def on_event(self, event: Event) -> None:
@@ -77,6 +78,7 @@ class LiveProgress:
         """Draw a last time, print errors in full and the summary."""
         if self._live is None:
             return
+        self._ended = True
         self._live.stop()
         self._live = None
         for name, row in self._rows.items():
@@ -101,7 +103,7 @@ class LiveProgress:
                 table.add_row(*self._cells(name, row)[: 6 if wide else 5])
             counts = ", ".join(f"{count} {state}" for state, count in sorted(self._tally.counts().items()))
             footer = Text(counts + (f"; {hidden} rows not shown" if hidden else ""), style="dim")
-            return Group(table, footer)
+            return table if self._ended else Group(table, footer)  # the summary takes the footer's place
 
     def _note(self, row: _Row, event: Event) -> None:
         if event.event == "node" and event.state is not None:

@@ -18,6 +18,7 @@ from engine.records import Event
 
 _SHOWN_LEVELS = frozenset({"warning", "error"})
 _QUIET_STATES = frozenset({"pending"})
+_MAX_CACHED_LINES = 20  # the rest is in the summary
 _MIN_COLUMNS = 50  # a table narrower than this is worse than lines
 
 
@@ -84,6 +85,8 @@ class PlainProgress:
 
     def _word(self, event: Event) -> str | None:
         match event.event:
+            case "node" if event.state == "cached" and self._tally.counts()["cached"] > _MAX_CACHED_LINES:
+                return None
             case "node" if event.state not in _QUIET_STATES:
                 return word_node(event)
             case "log" if event.level in _SHOWN_LEVELS:
@@ -104,23 +107,25 @@ class PlainProgress:
 
 
 class Tally:
-    """Counts how nodes ended, and holds back the crowd of cached ones for the summary."""
+    """Counts how many nodes are in which state."""
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
         self._told = False
 
     def count(self, event: Event) -> None:
         """Note a node's state."""
         if event.event == "node" and event.node is not None and event.state is not None:
+            before = self._states.get(event.node)
+            if before is not None:
+                self._counts[before] -= 1
             self._states[event.node] = event.state
+            self._counts[event.state] = self._counts.get(event.state, 0) + 1
 
     def counts(self) -> Mapping[str, int]:
-        """How many nodes are in each state."""
-        found: dict[str, int] = {}
-        for state in self._states.values():
-            found[state] = found.get(state, 0) + 1
-        return found
+        """How many nodes are in each state that any is in."""
+        return {state: count for state, count in self._counts.items() if count}
 
     def take(self) -> str:
         """Give the summary line the first time, then nothing."""
@@ -133,7 +138,7 @@ class Tally:
 def word_node(event: Event) -> str:
     """Say in one line how a node stands.
 
-    >>> word_node(Event(at="", run_id="1", event="node", node="train", state="ran", rows=1200, seconds=1.25))
+    >>> word_node(Event(at="", run_id="1", event="node", node="train", state="ran", rows=1200, seconds=1.26))
     'train: ran, 1,200 rows, 1.3 s'
     """
     parts = [f"{event.node}: {event.state}"]

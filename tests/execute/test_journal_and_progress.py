@@ -99,6 +99,17 @@ def test_plain_progress_is_short_and_complete():
     ]
 
 
+def test_plain_progress_does_not_list_a_thousand_cached_nodes():
+    stream = io.StringIO()
+    display = PlainProgress(stream)
+    for index in range(1000):
+        display.on_event(_event(f"n{index}", "cached"))
+    display.close()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "1000 nodes: 1000 cached"
+
+
 def test_ndjson_progress_round_trips_and_outlives_its_reader():
     stream = io.StringIO()
     display = Fanout(SilentProgress(), NdjsonProgress(stream))
