@@ -58,7 +58,7 @@ def install(root: Path, *, dev: bool) -> None:
             return
         _check_space(root)
         uv = find_uv()
-        offer_packages(missing_packages(needs_ensurepip=uv is None and not _venv_works(root)))
+        offer_packages(missing_packages(needs_ensurepip=uv is None and not _succeeds(root, "-m", "pip", "--version")))
         if not _venv_works(root):
             _make_venv(root, uv)
         _install_lock(root, DEV_LOCK if dev else LOCK, uv)
@@ -158,11 +158,18 @@ def _check_space(root: Path) -> None:
 
 
 def _venv_works(root: Path) -> bool:
-    """Tell whether the venv's Python starts, is new enough, and has its own `site-packages` (pip, without uv)."""
-    python = root / ".venv" / "bin" / "python"
-    probe = "import sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)"
+    """Tell whether the venv's Python starts and is new enough, and the venv was made for this very place."""
+    links = list((root / ".venv" / "lib").glob("python3.*/site-packages/plumbline.pth"))
+    if any(link.read_text("utf-8") != f"{root}\n" for link in links):  # moved or copied: its scripts name the old place
+        return False
+    return _succeeds(root, "-c", "import sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)")
+
+
+def _succeeds(root: Path, *arguments: str) -> bool:
+    """Tell whether the venv's Python runs this without a complaint."""
     try:
-        return subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode == 0
+        command = [str(root / ".venv" / "bin" / "python"), *arguments]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
@@ -188,10 +195,9 @@ def _install_lock(root: Path, lock: str, uv: str | None) -> None:
     if uv:
         command = [uv, "pip", "install", "-q", "--python", python, "--compile-bytecode", *common]
     else:
-        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-            _checked(
-                [python, "-m", "ensurepip", "--default-pip"], "pip could not be made", "the lines above say why", root
-            )
+        if not _succeeds(root, "-m", "pip", "--version"):
+            command = [python, "-m", "ensurepip", "--default-pip"]
+            _checked(command, "pip could not be made", "the lines above say why", root)
         command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--compile", "--use-pep517"]
         command += common
     hint = "if the network or the package registry was away, the same command again goes on from here"

@@ -275,7 +275,12 @@ def child_environment(threads: int) -> dict[str, str]:
     >>> child_environment(3)["POLARS_MAX_THREADS"]
     '3'
     """
-    environment = {**os.environ, **dict.fromkeys(_THREAD_CAPS, str(threads)), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        **dict.fromkeys(_THREAD_CAPS, str(threads)),
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
     if os.getloadavg()[0] >= (os.cpu_count() or 1):
         # OpenMP threads that spin for each other starve on a busy machine: a second of training was seen to take thirty.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

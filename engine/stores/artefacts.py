@@ -120,7 +120,10 @@ class LocalArtefactStore:
         return folder
 
     def exists(self, digest: str) -> bool:
-        """Say whether every file of the artefact is there at its recorded size; nothing is hashed."""
+        """Say whether every file of the artefact is there at its recorded size.
+
+        Nothing is hashed, unless a file was written to after its manifest: then all are, and a damaged copy is set aside.
+        """
         if not _DIGEST.fullmatch(digest):
             return False
         manifest = self._read_manifest(digest)
@@ -130,9 +133,24 @@ class LocalArtefactStore:
         try:
             if not manifest:
                 return Path(folder).is_dir()
-            return all(os.stat(f"{folder}/{name}").st_size == entry.size for name, entry in manifest.items())  # noqa: PTH116
+            found = {name: os.stat(f"{folder}/{name}") for name in manifest}  # noqa: PTH116 - faster than pathlib
+            if any(found[name].st_size != entry.size for name, entry in manifest.items()):
+                return False
+            written = max(item.st_mtime_ns for item in found.values())
+            return written <= self._manifest(digest).stat().st_mtime_ns or self._is_sound(digest, manifest)
         except OSError:
             return False
+
+    def _is_sound(self, content: str, manifest: Manifest) -> bool:
+        """Hash an artefact that may have been written to; note that it is sound, or set it aside."""
+        folder = self._folder(content)
+        inode = folder.stat().st_ino
+        if _find_damage(folder, manifest) is None:
+            with suppress(OSError):
+                os.utime(self._manifest(content))
+            return True
+        self._set_aside(content, inode)
+        return False
 
     def record_action(self, key: str, output: NodeOutput) -> None:
         """Remember atomically and durably that this action gave this output; raises `StoreError`."""

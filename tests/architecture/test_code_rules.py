@@ -47,7 +47,9 @@ def violations(name: str, source: str) -> list[str]:
             if called in FORBIDDEN_NAMES or called.endswith("utils.instantiate"):
                 found.append(f"{node.lineno}: calls {called}")
             options = {option.arg: option.value for option in node.keywords}
-            if called in {"np.load", "np.save", "numpy.load", "numpy.save"} and not is_false(options.get("allow_pickle")):
+            if called in {"np.load", "np.save", "numpy.load", "numpy.save"} and not is_false(
+                options.get("allow_pickle")
+            ):
                 found.append(f"{node.lineno}: {called} without allow_pickle=False")
     return found
 

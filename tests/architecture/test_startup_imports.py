@@ -37,7 +37,7 @@ sources:
     id: visit_id
     available: {delay: 1h}
 spine: {source: visits, request: {shop: str, spent: f64}}
-features: {spent: {expr: spent}}
+features: {cost: {expr: spent}}
 label: {from: visits, expr: again, maturity: 1h}
 split: {train_until: 2024-01-10, validation_until: 2024-01-14}
 train: {kind: majority}
@@ -141,4 +141,4 @@ def test_the_second_run_had_nothing_to_do(tiny: Path) -> None:
     _, _, words = start(tiny, "plan", "pipeline=tiny", "--json")
     nodes = json.loads(words[words.index("{") :])["nodes"]
     assert nodes
-    assert {node["action"] for node in nodes} <= {"cached", "effect"}
+    assert {node["state"] for node in nodes} <= {"cached", "effect"}

@@ -421,3 +421,29 @@ def test_importing_the_stores_loads_no_data_library() -> None:
         "sqlite3",
     }
     assert not heavy & set(json.loads(done.stdout))
+
+
+def test_a_flipped_bit_is_found_although_nobody_opens_the_artefact(tmp_path: Path) -> None:
+    store = LocalArtefactStore(tmp_path)
+    staged = store.stage()
+    (staged / "a.bin").write_bytes(b"\0" * 1000)
+    name = store.commit(staged)
+    store.record_action("b" * 64, NodeOutput(digest=name))
+    path = tmp_path / "objects" / name[:2] / name / "a.bin"
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(500)
+        file.write(b"\1")
+    assert store.find_action("b" * 64) is None
+    assert list((tmp_path / "corrupt").iterdir())
+
+
+def test_a_touched_but_sound_artefact_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalArtefactStore(tmp_path)
+    staged = store.stage()
+    (staged / "a.bin").write_bytes(b"x")
+    name = store.commit(staged)
+    os.utime(tmp_path / "objects" / name[:2] / name / "a.bin")
+    assert store.exists(name)
+    monkeypatch.setattr("engine.stores.artefacts._find_damage", lambda *_: pytest.fail("hashed again"))
+    assert store.exists(name)
