@@ -176,6 +176,8 @@ def _succeeds(root: Path, *arguments: str) -> bool:
 
 def _make_venv(root: Path, uv: str | None) -> None:
     target = root / ".venv"
+    if target.is_symlink() or target.is_file():
+        raise BootstrapError(f"{target} is a file or a link that holds no environment", "move it away, then try again")
     if target.exists():
         say("clearing an environment that does not work")
         shutil.rmtree(target)

@@ -17,11 +17,11 @@ from engine.components import load_catalogue
 from engine.contracts import ObjectStat, Pin, Source, Work
 from engine.errors import DataError
 from engine.features.program import SourceProgram
-from engine.features.sources import apply_source
+from engine.features.sources import ingest_source
 from engine.keys import Json
 from engine.nodes.frames import read_source, write_document
 from engine.nodes.publish import Publication, publish
-from engine.nodes.validation import ValidationReport, validate
+from engine.nodes.validation import ValidationReport, tell_losses, validate
 from engine.spec import SourceSpec, rebuild
 from engine.stores.snapshots import open_snapshots
 
@@ -31,9 +31,10 @@ def ingest(work: Work) -> Mapping[str, Json]:
     settings: Any = work.settings
     spec, source = _declared(work)
     raw = _read(work, source, spec)
-    frame = _in_order(apply_source(SourceProgram.from_json(settings["program"]), raw), spec)
+    ingested = ingest_source(SourceProgram.from_json(settings["program"]), raw)
+    frame = _in_order(ingested.frame, spec)
     work.progress("validating", frame.height, None)
-    report = validate(frame, spec, settings["source"], _references(work))
+    report = tell_losses(validate(frame, spec, settings["source"], _references(work)), ingested, spec.columns)
     objects, commit = publish(Publication(work, spec, settings["source"]), frame, report)
     return _finish(work, spec, _described(settings["source"], spec, frame, objects), report, commit)
 
