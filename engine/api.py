@@ -23,7 +23,7 @@ from engine.errors import ConfigError
 from engine.evaluation.names import check_metrics
 from engine.locations import Stores
 from engine.plan.compile import compile_plan
-from engine.plan.explain import NodeForecast, forecast, known_outputs
+from engine.plan.explain import NodeForecast, forecast
 from engine.plan.logical import LogicalPlan, build_logical
 from engine.plan.model import ExecutionPlan
 from engine.plan.resolve import Champion, Inputs, resolve
@@ -51,8 +51,6 @@ class Planned:
     stores: Stores
     inputs: Inputs
     plan: ExecutionPlan
-    holder: int | None = None
-    """The version that holds the alias while this plan is made; promotion swaps against it."""
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -89,17 +87,9 @@ def plan(declared: Declared, sample: float | None = None) -> Planned:
     stores = Stores(declared.project, declared.settings)
     pins = resolve(declared.logical, declared.catalogue, declared.project.root, stores.open_snapshots)
     champion = _champion(declared.spec, stores)
-    bound = _bind(declared, Inputs(pins, champion), sample)
-    if champion is not None and _made_by(bound, stores, champion):
-        # The champion is this very plan's own model: keep the comparison that it won, so a second run has nothing to do.
-        rival = Champion(0, champion.compared_with, "", None) if champion.compared_with else None
-        inputs = Inputs(pins, rival)
-        return Planned(declared, stores, inputs, _bind(declared, inputs, sample), champion.version)
-    return Planned(declared, stores, Inputs(pins, champion), bound, champion.version if champion else None)
-
-
-def _bind(declared: Declared, inputs: Inputs, sample: float | None) -> ExecutionPlan:
-    return compile_plan(declared.logical, inputs, declared.catalogue, declared.settings.execute, sample)
+    inputs = Inputs(pins, champion)
+    bound = compile_plan(declared.logical, inputs, declared.catalogue, declared.settings.execute, sample)
+    return Planned(declared, stores, inputs, bound)
 
 
 def _champion(spec: PipelineSpec, stores: Stores) -> Champion | None:
@@ -107,8 +97,3 @@ def _champion(spec: PipelineSpec, stores: Stores) -> Champion | None:
     if found is None:
         return None
     return Champion(found.version, found.digest, found.model_digest or "", found.compared_with)
-
-
-def _made_by(bound: ExecutionPlan, stores: Stores, champion: Champion) -> bool:
-    trained = known_outputs(bound, stores.artefacts.find_action).get("train")
-    return trained is not None and trained.digest == champion.model_digest

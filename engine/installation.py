@@ -158,7 +158,9 @@ def _check_space(root: Path) -> None:
 
 
 def _venv_works(root: Path) -> bool:
-    """Tell whether the venv's Python starts and is new enough, and the venv was made for this very place."""
+    """Tell whether the venv is whole, stands where it was made, and its Python starts and is new enough."""
+    if (root / ".venv" / "plumbline.installing").exists():  # an installer was killed: a package may be there by half
+        return False
     links = list((root / ".venv" / "lib").glob("python3.*/site-packages/plumbline.pth"))
     if any(link.read_text("utf-8") != f"{root}\n" for link in links):  # moved or copied: its scripts name the old place
         return False
@@ -203,6 +205,8 @@ def _install_lock(root: Path, lock: str, uv: str | None) -> None:
         command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--compile", "--use-pep517"]
         command += common
     hint = "if the network or the package registry was away, the same command again goes on from here"
+    at_work = root / ".venv" / "plumbline.installing"
+    at_work.touch()
     _checked(command, "the packages could not be installed", hint, root)
 
 
@@ -211,6 +215,8 @@ def _checked(command: Sequence[str], message: str, hint: str, root: Path) -> Non
     code = subprocess.run(
         command, cwd=root, env=environment(root), stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
     ).returncode
+    if code >= 0:  # it ended by itself, so nothing is there by half
+        (root / ".venv" / "plumbline.installing").unlink(missing_ok=True)
     if code:
         raise BootstrapError(f"{message} ({Path(command[0]).name} ended with {code})", hint)
 

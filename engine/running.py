@@ -22,6 +22,7 @@ from engine.execute.run import execute
 from engine.keys import digest
 from engine.nodes import BODIES
 from engine.nodes.promote import Promotion, promote
+from engine.plan.model import settle
 from engine.provenance import GitProbe, read_environment
 from engine.recording import Documents, Shown, complete_record, report_content
 from engine.records import Event, NodeCounts, NodeResult, RunAnswer, RunRecord
@@ -66,7 +67,9 @@ def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[
         started = _describe_start(planned, options, around.clock, folder.run_id)
         write_start(folder, started, planned.plan, planned.declared.config, planned.declared.spec)
         effects = {
-            "promote": lambda node, results: promote(node, results, _promotion(planned, options, started, around.git))
+            "promote": lambda node, results: promote(
+                node, results, _promotion(planned, options, started, around.git, results)
+            )
         }
         record, results = _execute(planned, replace(request, effects=effects), folder, started, around)
         documents = Documents(stores.artefacts, {result.name: result for result in results})
@@ -77,7 +80,7 @@ def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[
             seconds=stopwatch() - watch,
             report=str(folder.report),
         )
-        content = report_content(record, planned.plan, documents, _shown(planned, latest))
+        content = report_content(record, planned.plan, documents, _shown(planned, latest, documents.results))
         folder.write(folder.report.name, render_report(content).encode())
         folder.write_record(record)
         stores.index.record_run(record, str(folder.path))
@@ -137,12 +140,12 @@ def _execute(
     return complete_record(started, planned.plan, results, documents), results
 
 
-def _shown(planned: Planned, latest: Sequence[RunFolder]) -> Shown:
+def _shown(planned: Planned, latest: Sequence[RunFolder], results: Mapping[str, NodeResult]) -> Shown:
     """Name the champion that the run was compared with, and find the pipeline's run before it."""
-    spec, champion = planned.declared.spec, planned.inputs.champion
+    spec, rival = planned.declared.spec, _rival(planned, results)
     name = spec.registry.model or spec.name
-    versions = planned.stores.registry.versions(name) if champion else []
-    label = next((f"{name}:{item.version}" for item in versions if champion and item.digest == champion.package), None)
+    versions = planned.stores.registry.versions(name) if rival else []
+    label = next((f"{name}:{item.version}" for item in versions if item.digest == rival), None)
     return Shown(label, previous_run(latest, spec.name), spec.report.top_features, spec.report.max_slices)
 
 
@@ -175,7 +178,17 @@ def _request(planned: Planned, options: RunOptions) -> ExecuteRequest:
     )
 
 
-def _promotion(planned: Planned, options: RunOptions, started: RunRecord, git: GitProbe) -> Promotion:
+def _rival(planned: Planned, results: Mapping[str, NodeResult]) -> str | None:
+    """Give the package that the challenger was compared with: the champion's, or the one that the champion had beaten."""
+    node = planned.plan.node("evaluate")
+    outputs = {role: results[name].output for role, name in node.inputs.items() if name in results}
+    rival: str | None = settle(node, {role: item.digest for role, item in outputs.items() if item})["champion"]
+    return rival
+
+
+def _promotion(
+    planned: Planned, options: RunOptions, started: RunRecord, git: GitProbe, results: Mapping[str, NodeResult]
+) -> Promotion:
     stores, declared, champion = planned.stores, planned.declared, planned.inputs.champion
     return Promotion(
         store=stores.artefacts,
@@ -183,8 +196,8 @@ def _promotion(planned: Planned, options: RunOptions, started: RunRecord, git: G
         run_id=started.run_id,
         pipeline=declared.spec.name,
         actor=getpass.getuser(),
-        champion_version=planned.holder,
-        compared_with=champion.package if champion else None,
+        champion_version=champion.version if champion else None,
+        compared_with=_rival(planned, results),
         provenance={
             "run_id": started.run_id,
             "created_at": started.started_at,

@@ -114,6 +114,20 @@ def test_interrupted_half_way_it_goes_on(checkout: Path, with_uv: dict[str, str]
     assert kept.exists()
 
 
+def test_a_killed_installer_means_a_new_environment(checkout: Path, with_uv: dict[str, str], tmp_path: Path) -> None:
+    killed = tmp_path / "tools" / "uv"
+    killed.unlink()
+    killed.write_text(f'#!/bin/sh\n[ "$1" = pip ] && kill -9 $$\nexec "{UV}" "$@"\n')
+    killed.chmod(0o755)
+    assert call(checkout, "install", env=with_uv).returncode == 7
+    (checkout / ".venv" / "half").touch()
+    killed.unlink()
+    killed.symlink_to(UV)
+    assert call(checkout, "install", env=with_uv).returncode == 0
+    assert not (checkout / ".venv" / "half").exists()
+    assert not list((checkout / ".venv").glob("plumbline.installing"))
+
+
 @pytest.mark.parametrize("damage", ["python", "everything"])
 def test_a_broken_environment_is_made_anew(checkout: Path, with_uv: dict[str, str], damage: str) -> None:
     call(checkout, "install", env=with_uv)

@@ -21,7 +21,7 @@ from engine.errors import EngineError, UnavailableError
 from engine.execute.link import Narrator
 from engine.execute.pool import POOL, Cancelled, Crashed, Ears, Outcome, Seat, TimedOut
 from engine.execute.wire import Assignment, Failed, Finished, InputFiles, Whereabouts
-from engine.plan.model import PlanNode
+from engine.plan.model import PlanNode, settle
 from engine.records import NodeOutput
 
 _MAX_LINES = 10_000
@@ -130,7 +130,7 @@ class Attempts:
         assignment = Assignment(
             body=task.body,
             node=task.node.name,
-            settings=task.node.settings,
+            settings=settle(task.node, {role: item.digest for role, item in self.inputs.items()}),
             inputs=dict(self.inputs),
             out=str(staged),
             place=Whereabouts(

@@ -91,7 +91,8 @@ def validate(
 def tell_losses(report: ValidationReport, ingested: Ingested, columns: Mapping[str, str]) -> ValidationReport:
     """Add what became null on the way in: text that is not of its declared type blocks, NaN and infinities are told."""
     told = [
-        (f"{name} is {columns.get(name, 'as derived')}", "block", count) for name, count in ingested.not_castable.items()
+        (f"{name} is {columns.get(name, 'as derived')}", "block", count)
+        for name, count in ingested.not_castable.items()
     ]
     told += [(f"{name} is finite", "warn", count) for name, count in ingested.not_finite.items()]
     told += [(f"{name} can be quantised", "warn", count) for name, count in ingested.not_quantisable.items()]

@@ -11,8 +11,8 @@ from engine.components import Catalogue
 from engine.durations import MICROSECONDS, microseconds
 from engine.plan.code import code_of
 from engine.plan.logical import LogicalNode, LogicalPlan
-from engine.plan.model import ExecutionPlan, PlanNode
-from engine.plan.resolve import Inputs
+from engine.plan.model import Alternative, ExecutionPlan, PlanNode
+from engine.plan.resolve import Champion, Inputs
 from engine.spec import ExecuteSpec
 
 # Where the settings of each kind of node were declared, so that a change is told in the words of the YAML.
@@ -46,7 +46,8 @@ def _compile(
     node: LogicalNode, inputs: Inputs, catalogue: Catalogue, execute: ExecuteSpec, sample: float | None
 ) -> PlanNode:
     settings: dict[str, Any] = dict(node.settings)
-    uncacheable = None
+    uncacheable: str | None = None
+    alternatives: tuple[Alternative, ...] = ()
     if node.kind in {"ingest", "checkout"}:
         pin = inputs.pins[str(settings["source"])]
         settings["pin"] = pin.identity
@@ -55,12 +56,14 @@ def _compile(
         settings["sample"] = sample
     elif node.kind == "evaluate":
         settings["champion"] = inputs.champion.package if inputs.champion else None
+        alternatives = _own_rival(inputs.champion)
     return PlanNode(
         name=node.name,
         kind=node.kind,
         inputs=dict(node.inputs),
         settings=settings,
         code=code_of(node, catalogue),
+        alternatives=alternatives,
         uncacheable=uncacheable,
         effect=node.effect,
         title=node.title,
@@ -69,6 +72,16 @@ def _compile(
         retries=execute.retries,
         backoff_seconds=execute.backoff,
     )
+
+
+def _own_rival(champion: Champion | None) -> tuple[Alternative, ...]:
+    """Compare a model that is the champion's own with the champion that it had to beat, as when it won.
+
+    Otherwise promotion, which changes the champion, would make every second run evaluate once more.
+    """
+    if champion is None:
+        return ()
+    return (Alternative(role="model", digest=champion.model_digest, setting="champion", value=champion.compared_with),)
 
 
 def _declared_at(node: LogicalNode) -> dict[str, str]:

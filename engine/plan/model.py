@@ -14,6 +14,15 @@ from engine.dag import Edges
 from engine.keys import KEY_SCHEME, digest
 
 
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """When the input with this `role` has this content `digest`, `setting` is `value` instead of what it says."""
+
+    role: str
+    digest: str
+    setting: str
+    value: Any
+
+
 class PlanNode(msgspec.Struct, frozen=True, kw_only=True):
     """One unit of the DAG.
 
@@ -29,6 +38,7 @@ class PlanNode(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, str] = {}
     settings: dict[str, Any] = {}
     code: dict[str, str] = {}
+    alternatives: tuple[Alternative, ...] = ()
     uncacheable: str | None = None
     effect: bool = False
     title: str = ""
@@ -74,10 +84,16 @@ def declared_identity(node: PlanNode) -> dict[str, Any]:
     }
 
 
+def settle(node: PlanNode, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Give the node's settings, now that its inputs' content digests are known by role."""
+    chosen = {item.setting: item.value for item in node.alternatives if inputs.get(item.role) == item.digest}
+    return {**node.settings, **chosen}
+
+
 def action_key(node: PlanNode, inputs: Mapping[str, str]) -> str:
     """Give the key of this node over its inputs' content digests by role.
 
     The names of upstream nodes are not in it: what they produced is.
     """
-    identity = declared_identity(node) | {"inputs": dict(inputs)}
+    identity = declared_identity(node) | {"inputs": dict(inputs), "settings": settle(node, inputs)}
     return digest(identity)

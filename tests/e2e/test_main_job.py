@@ -22,7 +22,7 @@ def copied(finished: Finished, to: Path) -> UserProject:
 
 
 def test_one_command_ends_with_a_champion(finished: Finished) -> None:
-    project, answer = finished
+    _, answer = finished
     assert (answer["status"], answer["verdict"], answer["model"], answer["promoted"]) == (
         "succeeded",
         "promote",
@@ -36,7 +36,7 @@ def test_one_command_ends_with_a_champion(finished: Finished) -> None:
     assert Path(answer["report"]).read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize(("file", "schema"), [("run.json", "run_record"), ("answer", "run_answer")])
+@pytest.mark.parametrize(("file", "schema"), [("run.json", "run-record"), ("answer", "run-answer")])
 def test_records_keep_their_published_schema(finished: Finished, file: str, schema: str) -> None:
     project, answer = finished
     document = answer if file == "answer" else project.record("1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.plan.explain import changes_between, forecast, known_outputs, render_forecast
-from engine.plan.model import ExecutionPlan, PlanNode, action_key
+from engine.plan.model import Alternative, ExecutionPlan, PlanNode, action_key, settle
 from engine.records import NodeOutput
 
 A, B = "a" * 64, "b" * 64
@@ -91,3 +91,14 @@ def test_steps_are_compared_by_name_and_durations_are_readable() -> None:
     old, new = node(step("a", day), step("b", 30 * day)), node(step("b", 7 * day), step("a", day))
     (change,) = changes_between(old, new)
     assert (change.path, change.old, change.new) == ("features.b.window", "30d", "7d")
+
+
+def test_an_alternative_setting_follows_the_content_of_an_input() -> None:
+    won = Alternative(role="model", digest=A, setting="champion", value=None)
+    first = PlanNode(name="evaluate", kind="evaluate", inputs={"model": "train"}, settings={"champion": None})
+    second = PlanNode(
+        name="evaluate", kind="evaluate", inputs={"model": "train"}, settings={"champion": "c"}, alternatives=(won,)
+    )
+    assert action_key(second, {"model": A}) == action_key(first, {"model": A})
+    assert action_key(second, {"model": B}) != action_key(first, {"model": B})
+    assert (settle(second, {"model": A})["champion"], settle(second, {"model": B})["champion"]) == (None, "c")
