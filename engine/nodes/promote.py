@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from engine.contracts import ArtefactStore
+from engine.errors import ConflictError
 from engine.keys import Json, canonical_json, digest_file
 from engine.nodes.card import render_card
 from engine.plan.model import PlanNode
@@ -62,17 +63,23 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         if verdict == "reject":
             _record_rejection(version, promotion, settings["alias"], results, node)
         return found | {"promoted": False, "reason": reason}
-    promotion.registry.move_alias(
-        version.name,
-        settings["alias"],
-        expected_version=promotion.champion_version,
-        to_version=version.version,
-        action="promote",
-        actor=promotion.actor,
-        reason=f"run {promotion.run_id}: every blocking gate passed",
-        run_id=promotion.run_id,
-        evidence=dict(_notes(results, node, "gate")),
-    )
+    try:
+        promotion.registry.move_alias(
+            version.name,
+            settings["alias"],
+            expected_version=promotion.champion_version,
+            to_version=version.version,
+            action="promote",
+            actor=promotion.actor,
+            reason=f"run {promotion.run_id}: every blocking gate passed",
+            run_id=promotion.run_id,
+            evidence=dict(_notes(results, node, "gate")),
+        )
+    except ConflictError:
+        holder = promotion.registry.alias(version.name, settings["alias"])
+        if holder is None or holder.version != version.version:
+            raise
+        return found | {"promoted": True, "reason": f"another run has just made {label} @{settings['alias']}"}
     return found | {"promoted": True, "changed": True, "reason": "every blocking gate passed"}
 
 
@@ -95,6 +102,7 @@ def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Prom
         model_digest=_digest(results, node, "model"),
         content_digest=content,
         compared_with=promotion.compared_with,
+        is_kept=lambda version: promotion.store.exists(version.digest),
     )
 
 

@@ -7,7 +7,7 @@ An alias moves by compare-and-swap, and its ledger row is written in the same tr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -45,14 +45,24 @@ class Registry:
         model_digest: str | None = None,
         content_digest: str | None = None,
         compared_with: str | None = None,
+        is_kept: Callable[[ModelVersion], bool] = lambda _: False,
     ) -> ModelVersion:
-        """Give a package the model's next version; the same digest again gives the version that it has."""
+        """Give a package the model's next version; the same digest again gives the version that it has.
+
+        So does the same `content_digest`, of a version whose package `is_kept`: two runs at once register one model.
+        """
         fields = {"name": name, "digest": digest, "run_id": run_id, "pipeline": pipeline, "verdict": verdict}
         digests = {"model_digest": model_digest, "content_digest": content_digest, "compared_with": compared_with}
         with self._database.transaction(_lock(name)) as transaction:
             known = transaction.query("SELECT * FROM models WHERE name = ? AND digest = ?", (name, digest))
             if known:
                 return _version(known[0])
+            alike = transaction.query(
+                "SELECT * FROM models WHERE name = ? AND content_digest = ? ORDER BY version", (name, content_digest)
+            )
+            for version in map(_version, alike):
+                if is_kept(version):
+                    return version
             last = transaction.query("SELECT MAX(version) AS version FROM models WHERE name = ?", (name,))[0]["version"]
             made = _valid({
                 **fields, **digests, "version": (last or 0) + 1, "created_at": isoformat(self._clock.now()), "metrics": metrics
