@@ -28,7 +28,9 @@ def _has_postgres() -> bool:
     return present and (os.geteuid() != 0 or any(entry.pw_name == "postgres" for entry in pwd.getpwall()))
 
 
-DATABASES = ["sqlite", *(["postgresql"] if _has_postgres() else [])]
+# Debian keeps the server's programs out of the PATH. In CI a missing server is a failure, not a test less.
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+DATABASES = ["sqlite", *(["postgresql"] if _has_postgres() or os.environ.get("CI") else [])]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
