@@ -185,6 +185,14 @@ Body = Callable[[Work], Mapping[str, Json]]
 # --- stores ------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Why an action that was done before has no usable result any more."""
+
+    reason: str
+    damaged: bool
+
+
 class ArtefactStore(Protocol):
     """Content-addressed directories, and the actions that made them. Safe for several processes at once."""
 
@@ -210,6 +218,10 @@ class ArtefactStore(Protocol):
 
     def find_action(self, key: str) -> NodeOutput | None:
         """Look an action up; `None` when unknown or when its artefact is gone or damaged in size."""
+        ...
+
+    def explain_miss(self, key: str) -> Miss | None:
+        """Say what became of an action's result after `find_action` gave `None`; `None` when it was never done."""
         ...
 
 

@@ -155,14 +155,16 @@ _COLUMNS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
 
 def _means(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
     centred = y - y.mean() if len(y) else y  # far from zero, the variance would be a difference of huge numbers
-    columns = np.array([*(_COLUMNS[name](y, prediction) for name in names), centred, np.square(centred)])
+    columns = np.array([*(_COLUMNS[name](y, prediction) for name in names), centred])
 
     def statistic(weight: Floats) -> dict[str, float]:
         total = float(weight.sum())
         if total == 0:
             return dict.fromkeys(names, float("nan"))
-        *means, mean, square = (np.einsum("ij,j->i", columns, weight) / total).tolist()
-        return {name: _finish(name, value, square - mean * mean) for name, value in zip(names, means, strict=True)}
+        *means, mean = (np.einsum("ij,j->i", columns, weight) / total).tolist()
+        # A second pass, since a resample may leave out the very rows that the first was centred by.
+        variance = float(np.einsum("j,j->", np.square(centred - mean), weight)) / total if "r2" in names else 0.0
+        return {name: _finish(name, value, variance) for name, value in zip(names, means, strict=True)}
 
     return statistic
 

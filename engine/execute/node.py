@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.clock import stopwatch
-from engine.contracts import ArtefactStore
+from engine.contracts import ArtefactStore, Miss
 from engine.errors import EngineError, ExitCode, IntegrityError, NotFoundError
 from engine.execute.attempts import Attempts, NodeTask
 from engine.execute.link import Link, Narrator
@@ -53,10 +53,13 @@ def _settle(
     node = task.node
     outputs = {role: _output(upstream[name]) for role, name in node.inputs.items()}
     key = action_key(node, {role: output.digest for role, output in outputs.items()})
-    base = replace_result(base, key=key, reason=why(node, task.forced))
     cached = look_up(node, key, store, forced=task.forced is not None)
     if cached is not None:
         return replace_result(cached, started_at=base.started_at)
+    miss = store.explain_miss(key)
+    if miss is not None and miss.damaged:
+        narrator.log("warning", f"`{node.name}` cannot be used and is made again: {miss.reason}")
+    base = replace_result(base, key=key, reason=why(node, task.forced, miss))
     announce = _Announcement(narrator)
     with hold_action(task.place.artefacts, key, narrator.link.wait, announce) as waited:
         cached = look_up(node, key, store, forced=task.forced is not None) if waited else None
@@ -75,11 +78,13 @@ class _Announcement:
         self.narrator.log("info", "waiting for another run that is computing this node")
 
 
-def why(node: PlanNode, forced: str | None) -> str:
+def why(node: PlanNode, forced: str | None, miss: Miss | None) -> str:
     """Say why a node runs that could have been cached."""
     if forced is not None:
         return f"forced: {forced}" if forced else "forced"
-    return f"not cached: {node.uncacheable}" if node.uncacheable else "not in the cache"
+    if node.uncacheable:
+        return f"not cached: {node.uncacheable}"
+    return miss.reason if miss is not None else "not in the cache"
 
 
 def _output(result: NodeResult) -> NodeOutput:

@@ -50,7 +50,7 @@ def walk(
         if result is not None:
             settled[node.name] = result
         elif request.selected is not None and node.name not in request.selected:
-            raise _missing(node, request.selected)
+            raise _missing(node, request.selected, _explain(node, store, settled))
         else:
             todo.append(node)
     return Walked(settled, tuple(todo))
@@ -121,8 +121,18 @@ def _stands(before: NodeResult, store: ArtefactStore) -> bool:
     return before.state in SUCCEEDED and before.output is not None and store.exists(before.output.digest)
 
 
-def _missing(node: PlanNode, selected: frozenset[str]) -> UsageError:
-    why = f" ({node.uncacheable})" if node.uncacheable else ""
+def _explain(node: PlanNode, store: ArtefactStore, settled: Mapping[str, NodeResult]) -> str | None:
+    """Say why a node has no cached result, where that is known."""
+    outputs = {role: settled[name].output for role, name in node.inputs.items() if name in settled}
+    digests = {role: output.digest for role, output in outputs.items() if output is not None}
+    if node.uncacheable or digests.keys() != node.inputs.keys():
+        return node.uncacheable
+    miss = store.explain_miss(action_key(node, digests))
+    return miss.reason if miss is not None else None
+
+
+def _missing(node: PlanNode, selected: frozenset[str], reason: str | None) -> UsageError:
+    why = f" ({reason})" if reason else ""
     first = ", ".join(sorted(selected)[:3]) + (", ..." if len(selected) > 3 else "")
     return UsageError(
         f"`{node.name}` is needed by the selected nodes ({first}) but is not in the cache{why}",

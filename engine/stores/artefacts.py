@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.contracts import Miss
 from engine.errors import EngineError, IntegrityError, NotFoundError, StoreError
 from engine.keys import canonical_json, digest
 from engine.records import NodeOutput
@@ -166,15 +167,30 @@ class LocalArtefactStore:
 
     def find_action(self, key: str) -> NodeOutput | None:
         """Look an action up; `None` when unknown or damaged, or when its artefact is gone or damaged in size."""
+        output = self._read_action(key)
+        if output is None or not self.exists(output.digest):
+            return None
+        self._touch(output.digest)
+        return output
+
+    def explain_miss(self, key: str) -> Miss | None:
+        """Say what became of an action's result: set aside as damaged, or gone; `None` when it was never done."""
+        output = self._read_action(key)
+        if output is None:
+            return None
+        copies = [path for path in (self.root / "corrupt").glob(f"{output.digest}-*") if path.is_dir()]
+        if copies or self._folder(output.digest).exists():
+            where = f"; the copy was moved to {copies[-1]}" if copies else ""
+            return Miss(f"its stored result was damaged{where}", damaged=True)
+        return Miss("its stored result is gone", damaged=False)
+
+    def _read_action(self, key: str) -> NodeOutput | None:
         try:
             found = _action_decoder.decode(self._action(_checked(key)).read_bytes())
         except (OSError, msgspec.DecodeError, EngineError):
             return None
         expected = digest({"key": key, "output": msgspec.to_builtins(found.output)})
-        if found.key != key or found.check != expected or not self.exists(found.output.digest):
-            return None
-        self._touch(found.output.digest)
-        return found.output
+        return found.output if found.key == key and found.check == expected else None
 
     def sweep_staging(self) -> int:
         """Delete what dead processes left in `staging/`; gives how many entries."""

@@ -20,6 +20,7 @@ import pytest
 
 UserProject = Any  # see conftest.py
 Finished = tuple[UserProject, Any]
+HEADER = b"ride_id,driver,distance,hour,at,late\n"
 PACKAGED = ("ingest.rides", "features", "split", "train", "baseline", "evaluate", "gate", "package")
 
 
@@ -151,7 +152,7 @@ BROKEN = {
         "data/rides.csv", (p.root / "data/rides.csv").read_text().rstrip("\n").rsplit(",", 1)[0] + ",maybe\n"),
         "data row 4000, column `late`: 'maybe' is not i64"),
     "no column": (lambda p: p.edit("data/rides.csv", "distance", "distanz"), "no column `distance` (did you mean `distanz`?)"),
-    "not text": (lambda p: (p.root / "data/rides.csv").write_bytes(b"ride_id,driver,distance,hour,at,late\n\xff\xfe,1,1,1,1,1\n"), "not UTF-8"),
+    "not text": (lambda p: (p.root / "data/rides.csv").write_bytes(HEADER + b"\xff\xfe,1,1,1,1,1\n"), "not UTF-8"),
     "a folder": (lambda p: p.edit("conf/pipeline/rides.yaml", "data/rides.csv", "data"), "is a folder"),
 }  # fmt: skip
 

@@ -84,6 +84,12 @@ def test_regression_metrics_against_their_definitions(rows):
             assert found[name] == pytest.approx(measure(name, y[repeated], p[repeated]), rel=1e-6, abs=1e-9)
 
 
+def test_r2_of_a_resample_without_the_outlier_keeps_its_digits():
+    y, p = np.array([0.0, 5.0, 0.0, 1e6]), np.array([5.0, 0.0, 0.0, 0.0])
+    weight = np.array([1.0, 1.0, 0.0, 0.0])
+    assert prepare(y, p, ["r2"])(weight)["r2"] == pytest.approx(measure("r2", y[:2], p[:2]), rel=1e-12)
+
+
 def test_r2_far_from_zero_keeps_its_digits():
     rng = np.random.default_rng(0)
     y = rng.standard_normal(1000)

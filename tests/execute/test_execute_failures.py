@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import IntegrityError
+from engine.errors import IntegrityError, UsageError
 from engine.execute.pool import POOL
 
 
@@ -127,9 +127,9 @@ def test_damage_all_the_way_up(bench, node):
 def test_damage_outside_the_selection_fails_with_the_way_out(bench, node):
     nodes = node("a", word="x"), node("b", inputs=["a"])
     _damage(bench, bench.run(*nodes)["a"], same_size=True)
-    result = bench.run(node("a", word="x"), node("b", inputs=["a"], word="new"), selected=frozenset({"b"}))["b"]
-    assert result.state == "failed"
-    assert "drop --from or --only" in result.error
+    with pytest.raises(UsageError, match="its stored result was damaged") as caught:
+        bench.run(node("a", word="x"), node("b", inputs=["a"], word="new"), selected=frozenset({"b"}))
+    assert "drop --from or --only" in str(caught.value)
 
 
 def test_damage_found_by_an_effect(bench, node):
