@@ -84,6 +84,28 @@ def _first_events(
 ) -> tuple[Ints, np.ndarray]:
     queries, events = match_keys(asked, line.frame, label.on)
     rows = np.flatnonzero((events >= 0) & (line.available <= snapshot) & (line.until >= snapshot))
+    held = np.bincount(events[rows], minlength=1)
+    if held.max(initial=0) <= 1:
+        candidate = _only_events(queries, events, rows, len(held))
+        known = candidate >= 0
+        same = known & (np.append(line.time, 0)[candidate] >= times)
+    else:
+        candidate, same = _next_events(queries, events, rows, times, line)
+        known = np.isin(queries, events[rows]) & (queries >= 0)
+    if label.horizon is not None:
+        same &= np.append(line.time, 0)[candidate] <= times + min(label.horizon, LONGEST)
+    return np.where(same, candidate, -1), known
+
+
+def _only_events(queries: Ints, events: Ints, rows: Ints, size: int) -> Ints:
+    """Give each key's event where no key has two, as when labels are joined by a unique id: a table, and no search."""
+    table = np.full(size + 1, -1, dtype=np.int64)
+    table[events[rows]] = rows
+    return table[np.where((queries >= 0) & (queries < size), queries, size)]
+
+
+def _next_events(queries: Ints, events: Ints, rows: Ints, times: Ints, line: Timeline) -> tuple[Ints, np.ndarray]:
+    """Give each key's first event at or after the query's time, and whether there is one."""
     rows = rows[np.argsort(events[rows], kind="stable")]  # by key, then in total order
     moments = np.unique(line.time[rows])
     width = len(moments) + 1
@@ -91,10 +113,7 @@ def _first_events(
     found = np.searchsorted(composite, queries * width + np.searchsorted(moments, times), "left")
     inside = found < len(rows)
     candidate = np.where(inside, np.append(rows, -1)[np.minimum(found, len(rows))], -1)
-    same = (candidate >= 0) & (np.append(events, -2)[candidate] == queries) & (queries >= 0)
-    if label.horizon is not None:
-        same &= np.append(line.time, 0)[candidate] <= times + min(label.horizon, LONGEST)
-    return np.where(same, candidate, -1), np.isin(queries, events[rows]) & (queries >= 0)
+    return candidate, (candidate >= 0) & (np.append(events, -2)[candidate] == queries) & (queries >= 0)
 
 
 def _judge(label: LabelProgram, times: Ints, values: pl.Series, found: _Found, snapshot: int) -> Labels:

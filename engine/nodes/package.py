@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from engine.components import load_catalogue
@@ -26,10 +25,10 @@ from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
 from engine.nodes.matrix import LoadedModel, load_model, read_part, to_matrix
+from engine.nodes.profile import profile_of
 
 PACKAGE_VERSION = 1
 _GOLDEN_ROWS = 32
-_PROFILE_BINS = 10
 
 
 def package_model(work: Work) -> Mapping[str, Json]:
@@ -50,7 +49,8 @@ def package_model(work: Work) -> Mapping[str, Json]:
     write_document(work.out / "package.json", described)
     write_document(work.out / "evidence.json", evidence)
     write_document(work.out / "golden.json", _golden(work, model))
-    write_document(work.out / "baseline.json", _profile(work, model))
+    profile = {"features": read_document(folder / "profile.json"), "prediction": profile_of(read_predictions(work).to_numpy())}
+    write_document(work.out / "baseline.json", profile)
     metrics = {name: item["value"] for name, item in evidence["evaluation"]["models"]["challenger"]["metrics"].items()}
     return {"metrics": metrics, "columns": len(model.columns)}
 
@@ -92,27 +92,6 @@ def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
     }
 
 
-def _profile(work: Work, model: LoadedModel) -> dict[str, Json]:
-    """Count the training rows of each column on quantile bins, nulls apart, and the test predictions likewise."""
-    train = to_matrix(
-        model.program, model.fitted, read_part(work.inputs["rows"], work.inputs["split"], "train"), model.columns
-    )
-    predictions = np.asarray(read_predictions(work))
-    features = {name: _bins(train.x[:, index]) for index, name in enumerate(model.columns)}
-    return {"features": features, "prediction": _bins(predictions)}
-
-
 def read_predictions(work: Work) -> pl.Series:
     """Read the challenger's scores of the test rows."""
     return pl.read_parquet(work.inputs["evaluation"].path / "predictions.parquet", columns=["challenger"])["challenger"]
-
-
-def _bins(values: np.ndarray) -> dict[str, Json]:
-    present = np.sort(values[~np.isnan(values)])
-    if not len(present):
-        return {"edges": [], "counts": [], "nulls": len(values)}
-    # Order statistics rather than interpolated quantiles: an edge is a value that occurs.
-    places = np.linspace(0, len(present) - 1, _PROFILE_BINS + 1)[1:-1].astype(np.int64)
-    edges = np.unique(present[places])
-    counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
-    return {"edges": edges.tolist(), "counts": counts.tolist(), "nulls": int(len(values) - len(present))}

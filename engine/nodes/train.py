@@ -1,7 +1,7 @@
 """Train: fit encoders and a model on the training rows, stopping by the validation rows.
 
-Leaves `model/` (the trainer's own text files), `program.json`, `encoders.json`, `importance.json`, `train.json` (component, columns,
-rows) and `trained_on.npy` (sorted 64-bit hashes of the training and validation row ids).
+Leaves `model/` (the trainer's own text files), `program.json`, `encoders.json`, `importance.json`, `profile.json`,
+`train.json` (component, columns, rows) and `trained_on.npy` (sorted 64-bit hashes of the training and validation row ids).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from engine.keys import Json
 from engine.nodes.features import LABEL, ROW_ID
 from engine.nodes.frames import write_document
 from engine.nodes.matrix import read_part, row_hashes, to_matrix
+from engine.nodes.profile import profile_of
 
 
 def train_model(work: Work) -> Mapping[str, Json]:
@@ -58,5 +59,6 @@ def train_model(work: Work) -> Mapping[str, Json]:
             "validation_rows": validation.height,
         },
     )
+    write_document(work.out / "profile.json", {name: profile_of(matrix.x[:, i]) for i, name in enumerate(columns)})
     np.save(work.out / "trained_on.npy", row_hashes(pl.concat([train[ROW_ID], validation[ROW_ID]])), allow_pickle=False)
     return {"rows": train.height, "columns": len(columns)}

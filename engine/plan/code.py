@@ -20,10 +20,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "checkout": ("nodes/ingest.py", "nodes/frames.py"),
     "features": ("nodes/features.py", "nodes/frames.py", "features/*.py"),
     "split": ("nodes/split.py", "nodes/frames.py"),
-    "train": ("nodes/train.py", "nodes/frames.py", "nodes/matrix.py", "features/encoders.py"),
+    "train": ("nodes/train.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/encoders.py"),
     "evaluate": ("nodes/evaluate.py", "nodes/frames.py", "nodes/matrix.py", "evaluation/*.py", "features/*.py"),
     "gate": ("nodes/gate.py", "nodes/frames.py", "evaluation/*.py"),
-    "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "features/*.py"),
+    "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/*.py"),
     "promote": (),
 }
 LIBRARIES: dict[str, tuple[str, ...]] = {

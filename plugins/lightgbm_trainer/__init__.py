@@ -66,7 +66,8 @@ class TreeParams(Params, frozen=True, kw_only=True):
 class LightGbmParams(Params, frozen=True, kw_only=True):
     """`rounds` is the most trees; `early_stopping` rounds without a better validation loss end it (0: never).
 
-    `objective` is by default the task's own. `monotone` maps a column to 1 (rising), -1 (falling) or 0.
+    `objective` is by default the task's own. `categorical: false` splits encoded columns by order, which is faster and, with
+    thousands of values, often no worse than by category. `monotone` maps a column to 1 (rising), -1 (falling) or 0.
     """
 
     rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
@@ -74,6 +75,7 @@ class LightGbmParams(Params, frozen=True, kw_only=True):
     objective: Objective | None = None
     params: TreeParams = TreeParams()
     monotone: dict[str, Literal[-1, 0, 1]] = {}
+    categorical: bool = True
     extra: dict[str, bool | int | float | str] = {}
 
     def __post_init__(self) -> None:

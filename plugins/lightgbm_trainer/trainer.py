@@ -28,6 +28,7 @@ from .rows import categorical_columns, check_labels, check_rows, plain_names, te
 _OBJECTIVES = {"binary": ("binary",), "regression": ("regression", "regression_l1", "huber", "quantile", "poisson")}
 _MODEL, _COLUMNS = "model.txt", "columns.json"
 
+_LARGE_BATCH = 10_000
 # Always set, and never by the user.
 FIXED: Mapping[str, Any] = {"deterministic": True, "force_col_wise": True, "use_quantized_grad": False, "verbosity": -1}
 
@@ -99,7 +100,7 @@ class LightGbmTrainer:
     def _boost(self, train: Matrix, validation: Matrix, fit: FitRequest, settings: dict[str, Any]) -> str:
         """Add trees round by round; gives the model's text up to the best round."""
         lightgbm = import_lightgbm()
-        categorical = categorical_columns(train)
+        categorical = categorical_columns(train) if self._params.categorical else []
         dataset = {"categorical_feature": categorical, "feature_name": plain_names(train.names)}
         watch: Callable[[Any], float] | None = None
         try:
@@ -145,7 +146,10 @@ def _watch(loss: Loss, y: NDArray[np.float64]) -> Callable[[Any], float]:
 
 
 class TreePredictor:
-    """A loaded model. It scores with one thread: small batches on two stall for milliseconds."""
+    """A loaded model. Small batches are scored with one thread, since on two they stall for milliseconds.
+
+    A row's score is its own, so the threads of a large batch change no bit.
+    """
 
     def __init__(self, booster: Any) -> None:
         self._booster = booster
@@ -157,7 +161,8 @@ class TreePredictor:
             raise DataError(f"the model has {self._width} columns, the rows have shape {x.shape}")
         if len(x) == 0:
             return np.empty(0)
-        found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), num_threads=1)
+        threads = 0 if len(x) >= _LARGE_BATCH else 1  # 0: as many as OpenMP may use
+        found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), num_threads=threads)
         return np.asarray(found, dtype=np.float64)
 
 
