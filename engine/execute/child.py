@@ -13,6 +13,7 @@ import faulthandler
 import fcntl
 import importlib
 import os
+import re
 import resource
 import select
 import signal
@@ -30,6 +31,7 @@ from engine.errors import EngineError, ExitCode, UnavailableError
 from engine.execute.wire import IDLE_SECONDS, Assignment, Down, Failed, Finished, Frames, Message, Prepare, Told, encode
 from engine.keys import canonical_json
 
+_DIGITS = re.compile(r"[0-9.]+")
 _PROGRESS_SECONDS = 0.1
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5): the peak of resident memory starts again from now
 
@@ -138,12 +140,12 @@ class _Throttle:
         self._lock = threading.Lock()
 
     def __call__(self, message: str, rows: int | None, done: float | None) -> None:
-        """Report; a change of message always goes out."""
-        now = time.monotonic()
+        """Report; a change of words always goes out, one of numbers alone waits its turn."""
+        now, words = time.monotonic(), _DIGITS.sub("", str(message))
         with self._lock:
-            if now < self._next and message == self._last:
+            if now < self._next and words == self._last:
                 return
-            self._next, self._last = now + _PROGRESS_SECONDS, message
+            self._next, self._last = now + _PROGRESS_SECONDS, words
             self._send(Told(str(message), None if rows is None else int(rows), None if done is None else float(done)))
 
 

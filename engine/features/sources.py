@@ -94,8 +94,8 @@ def _quantised(values: pl.Series, decimals: int) -> tuple[pl.Series, int]:
 
 def _cast(source: str, values: pl.Series, type_: str) -> pl.Series:
     """One raw column as its declared type; a value that does not convert is null."""
-    convert = _converted(pl.col(values.name), values.dtype, type_).alias(values.name)
     try:
+        convert = _converted(pl.col(values.name), values.dtype, type_).alias(values.name)
         if type_ == "timestamp" and values.dtype == pl.String and values.n_unique() * 2 < len(values):
             made = _each_once(values, convert)
         else:

@@ -49,7 +49,10 @@ def package_model(work: Work) -> Mapping[str, Json]:
     write_document(work.out / "package.json", described)
     write_document(work.out / "evidence.json", evidence)
     write_document(work.out / "golden.json", _golden(work, model))
-    profile = {"features": read_document(folder / "profile.json"), "prediction": profile_of(read_predictions(work).to_numpy())}
+    profile = {
+        "features": read_document(folder / "profile.json"),
+        "prediction": profile_of(read_predictions(work).to_numpy()),
+    }
     write_document(work.out / "baseline.json", profile)
     metrics = {name: item["value"] for name, item in evidence["evaluation"]["models"]["challenger"]["metrics"].items()}
     return {"metrics": metrics, "columns": len(model.columns)}
