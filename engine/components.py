@@ -39,12 +39,17 @@ class PluginError(EngineError):
     exit_code = ExitCode.USAGE
 
 
+def _nothing() -> None:
+    """There is nothing to import ahead of time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One named implementation of a role.
 
     `build(params)` makes the object that fulfils the role's Protocol; it does no I/O. `libraries` are the distributions
-    whose versions decide its result: they, and the digest of the plugin's source, are part of a node's key.
+    whose versions decide its result: they, and the digest of the plugin's source, are part of a node's key. `prewarm()`
+    imports what will be needed, and may be called beside other work before `build` is.
     """
 
     role: Role
@@ -53,6 +58,7 @@ class Component:
     build: Callable[[Any], Any]
     libraries: tuple[str, ...] = ()
     doc: str = ""
+    prewarm: Callable[[], None] = _nothing
     source_digest: str = ""
 
 

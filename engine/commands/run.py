@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.commands.arguments import Parser, print_json, project_of, show
@@ -29,6 +30,8 @@ def run(argv: Sequence[str]) -> int:
     from engine.config import compose, needs_hydra, run_hydra  # noqa: PLC0415 - start-up time of --help
 
     project = project_of(arguments)
+    if not (project.home / "artefacts").exists():
+        _start_ahead()
     if not needs_hydra(rest, project):
         return _run_one(project, compose(project, rest), arguments, list(argv))
     codes: list[int] = []
@@ -59,6 +62,15 @@ def _parser() -> Parser:
     add("--force", metavar="NODE", action="append", default=[], help="run this node although it is cached")
     add("--reason", metavar="WHY", help="why a node is forced")
     return parser
+
+
+def _start_ahead() -> None:
+    """Have a child import data libraries while this process composes: in a project without results, it will be needed."""
+    from engine.execute.attempts import share_of_cores  # noqa: PLC0415 - start-up time of --help
+    from engine.execute.pool import POOL  # noqa: PLC0415
+
+    with suppress(OSError):
+        POOL.start_ahead(share_of_cores(1))
 
 
 def _run_one(project: Project, config: ComposedConfig, arguments: argparse.Namespace, argv: list[str]) -> int:

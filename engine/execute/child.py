@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -79,14 +80,29 @@ def _serve(message: Down, outbox: int) -> None:
             data = data[os.write(outbox, data) :]
 
     match message:
-        case Prepare(modules):
-            for module in modules:
-                try:
-                    importlib.import_module(module)
-                except Exception:  # noqa: BLE001, S112 - only a head start: the assignment will say what is wrong
-                    continue
+        case Prepare():
+            _prepare(message)
         case Assignment():
             send(perform(message, send))
+
+
+def _prepare(message: Prepare) -> None:
+    """Import ahead of time; what fails here is only a head start lost, and the assignment will say what is wrong."""
+    for module in message.modules:
+        with suppress(Exception):
+            importlib.import_module(module)
+    if message.components:
+        threading.Thread(target=_prewarm, args=(message,), daemon=True).start()
+
+
+def _prewarm(message: Prepare) -> None:
+    with suppress(Exception):
+        from engine.components import load_catalogue  # noqa: PLC0415 - beside the first work
+
+        catalogue = load_catalogue(Path(message.root), message.plugins)
+        for role, name in message.components:
+            with suppress(Exception):
+                catalogue.get(role, name).prewarm()  # type: ignore[arg-type]
 
 
 def perform(assignment: Assignment, send: Callable[[Message], None]) -> Finished | Failed:

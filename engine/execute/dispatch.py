@@ -8,8 +8,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from msgspec import structs
+
+from engine.components import Role
 from engine.contracts import ArtefactStore, Place
 from engine.execute.attempts import NodeTask, share_of_cores
 from engine.execute.interrupts import Interrupts
@@ -17,6 +20,7 @@ from engine.execute.link import Link, LocalLink
 from engine.execute.node import run_node
 from engine.execute.pool import POOL, Seat
 from engine.execute.request import ExecuteRequest
+from engine.execute.wire import Prepare
 from engine.plan.model import PlanNode
 from engine.records import NodeResult
 
@@ -81,4 +85,13 @@ def _warm_up(batch: Batch) -> None:
     running = {node.name for node in batch.nodes}
     ready = [node for node in batch.nodes if not running.intersection(node.inputs.values())][: batch.request.workers]
     threads = batch.request.threads or share_of_cores(batch.request.workers)
-    POOL.warm(Seat(threads, batch.code), [batch.request.bodies[node.kind].partition(":")[0] for node in ready])
+    components = dict.fromkeys(_component(part) for node in batch.nodes for part in node.code if _component(part))
+    wanted = Prepare((), tuple(pair for pair in components if pair), str(batch.place.root), batch.place.plugins)
+    modules = [batch.request.bodies[node.kind].partition(":")[0] for node in ready]
+    POOL.warm(Seat(threads, batch.code), [structs.replace(wanted, modules=(module,)) for module in modules])
+
+
+def _component(part: str) -> tuple[str, str] | None:
+    """Read a part of a node's code as role and name of a component."""
+    role, _, name = part.partition(":")
+    return (role, name) if name and role in get_args(Role) else None

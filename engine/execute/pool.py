@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TypeAlias
@@ -28,6 +28,8 @@ from engine.execute.wire import IDLE_SECONDS, Assignment, Failed, Finished, Fram
 
 _POLL_SECONDS = 0.2  # how often a link without a descriptor is asked for cancellation
 _MAX_LINE = 4096
+_BLANK = ""  # the code of a child that has loaded none of ours
+_LIBRARIES = ("polars", "numpy", "pygit2")
 _BLOCK = 1 << 16
 _THREAD_CAPS = (
     "OMP_NUM_THREADS",
@@ -111,10 +113,10 @@ class Child:
         poll.register(self._pidfd, select.POLLIN)  # asks without reaping, so that the process group keeps its id
         return time.monotonic() - self.idle_since < IDLE_SECONDS / 2 and not poll.poll(0)
 
-    def prepare(self, modules: Iterable[str]) -> None:
-        """Have it import modules while nobody waits; a small message, which a fresh pipe always takes."""
+    def prepare(self, wanted: Prepare) -> None:
+        """Have it import what it will need while nobody waits; a small message, which a fresh pipe always takes."""
         with suppress(OSError):
-            os.write(self._inbox, encode(Prepare(tuple(modules))))
+            os.write(self._inbox, encode(wanted))
 
     def run(self, assignment: Assignment, seconds: float, link: Link, ears: Ears) -> Outcome:
         """Run one body. After anything but `Finished` and `Failed` the child is dead."""
@@ -204,14 +206,29 @@ class WorkerPool:
         self._idle: dict[Seat, list[Child]] = {}
         self._registered = False
 
-    def warm(self, seat: Seat, bodies: Sequence[str]) -> None:
-        """Have an idle child for each of these modules, started ahead of its work and importing that module by now."""
+    def start_ahead(self, threads: int) -> None:
+        """Start a child before it is known for what: it imports data libraries, and nothing of a project's or ours."""
+        child = self._start(Seat(threads, _BLANK))
+        child.prepare(Prepare(_LIBRARIES))
+        self.release(child)
+
+    def warm(self, seat: Seat, wanted: Sequence[Prepare]) -> None:
+        """Have an idle child for each of these, started ahead of its work and importing what it will need by now."""
         with self._lock:
             idle = sum(child.is_fit() for child in self._idle.get(seat, ()))
-        for module in bodies[idle:]:
-            child = self._start(seat)
-            child.prepare((module,))
+        for prepare in wanted[idle:]:
+            child = self._take_blank(seat) or self._start(seat)
+            child.prepare(prepare)
             self.release(child)
+
+    def _take_blank(self, seat: Seat) -> Child | None:
+        """Give a child that was started ahead, for this seat from now on."""
+        with self._lock:
+            blank = self._idle.get(Seat(seat.threads, _BLANK))
+            child = blank.pop() if blank else None
+        if child is not None:
+            child.seat = seat
+        return child if child is not None and child.is_fit() else None
 
     def acquire(self, seat: Seat) -> Child:
         """Give an idle child of that seat, or a new one; raises `OSError` when none can be started."""

@@ -22,9 +22,15 @@ class Message(msgspec.Struct, frozen=True, tag=True):
 
 
 class Prepare(Message, frozen=True):
-    """Import these modules now, so that they are there when work comes; failures will show then."""
+    """Import these modules now, so that they are there when work comes; failures will show then.
+
+    `components` (role, name) of these `plugins` are asked to import what they will need, beside the first work.
+    """
 
     modules: tuple[str, ...]
+    components: tuple[tuple[str, str], ...] = ()
+    root: str = ""
+    plugins: tuple[str, ...] = ()
 
 
 class InputFiles(msgspec.Struct, frozen=True):

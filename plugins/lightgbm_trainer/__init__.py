@@ -99,6 +99,13 @@ def _refusal(name: str) -> str:
     return f"`extra.{name}` is not allowed; allowed: {', '.join(sorted(EXTRA))}"
 
 
+def prewarm() -> None:
+    """Import LightGBM beside other work: it takes as long as reading a third of a million rows."""
+    from .library import import_lightgbm  # noqa: PLC0415 - start-up
+
+    import_lightgbm()
+
+
 def build(params: LightGbmParams) -> Trainer:
     """Make the trainer."""
     from .trainer import LightGbmTrainer  # noqa: PLC0415 - start-up: planning needs neither numpy nor LightGBM
@@ -109,4 +116,4 @@ def build(params: LightGbmParams) -> Trainer:
 def components() -> tuple[Component, ...]:
     """Contribute the trainer."""
     doc = "gradient-boosted trees (LightGBM), bit for bit the same for any number of threads"
-    return (Component("trainer", "lightgbm", LightGbmParams, build, ("lightgbm", "numpy"), doc),)
+    return (Component("trainer", "lightgbm", LightGbmParams, build, ("lightgbm", "numpy"), doc, prewarm=prewarm),)
