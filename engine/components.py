@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from engine.project import shipped
 Role: TypeAlias = Literal["source", "trainer", "splitter", "gate"]
 ENTRY_POINT_GROUP = "plumbline.plugins"
 _MODULE_PREFIX = "plumbline_plugins"
+_IMPORTING = threading.RLock()
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +137,11 @@ def _guard(name: str, load: Callable[[], Any]) -> Any:
 
 
 def _import_file(name: str, path: Path) -> ModuleType:
+    with _IMPORTING:  # a module is known before it has run, and another thread must not take it for whole
+        return _import_whole(name, path)
+
+
+def _import_whole(name: str, path: Path) -> ModuleType:
     module_name = f"{_MODULE_PREFIX}.{name}"
     known = sys.modules.get(module_name)
     if known is not None and known.__file__ == str(path):

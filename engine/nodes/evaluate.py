@@ -25,7 +25,7 @@ from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, LABEL, ROW_ID, read_history
 from engine.nodes.frames import write_document, write_frame
-from engine.nodes.matrix import load_model, read_part, row_hashes
+from engine.nodes.matrix import load_model, read_parts, row_hashes
 from engine.spec import EvaluateSpec
 from engine.stores.artefacts import LocalArtefactStore
 
@@ -34,9 +34,9 @@ def evaluate_models(work: Work) -> Mapping[str, Json]:
     """Measure; raises `DataError` when there are no test rows, and nothing for a champion that cannot be scored."""
     settings: Any = work.settings
     spec = msgspec.convert(settings["evaluate"], EvaluateSpec)
-    rows = read_part(work.inputs["rows"], work.inputs["split"], "test")
     catalogue = load_catalogue(work.place.root, work.place.plugins)
     challenger = load_model(work.inputs["model"].path, catalogue)
+    rows = _test_rows(work, spec, challenger.program)
     table = {"challenger": challenger.score(rows)}
     if "baseline" in work.inputs:
         table["baseline"] = load_model(work.inputs["baseline"].path, catalogue).score(rows)
@@ -51,6 +51,14 @@ def evaluate_models(work: Work) -> Mapping[str, Json]:
     write_document(work.out / "evaluation.json", msgspec.to_builtins(document))
     write_frame(work.out / "predictions.parquet", _predictions(rows, spec, table))
     return {"rows": rows.height, "models": list(table), "refusal": refusal}
+
+
+def _test_rows(work: Work, spec: EvaluateSpec, program: FeatureProgram) -> pl.DataFrame:
+    """Read the test rows: what models need of them, and what they are cut by. The baseline shares the program."""
+    cut = (*spec.slices, *((spec.cluster,) if spec.cluster else ()))
+    needed = program.columns_behind(name for name, type_ in program.output_types.items() if type_ != "str")
+    columns = dict.fromkeys((ROW_ID, EVENT_TIME, LABEL, *cut, *needed))
+    return read_parts(work.inputs["rows"], work.inputs["split"], ("test",), list(columns))[0]
 
 
 def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.DataFrame) -> np.ndarray:

@@ -19,10 +19,11 @@ from engine.nodes.features import LABEL
 from engine.nodes.frames import read_document, read_frame
 
 
-def read_part(rows: Artefact, split: Artefact, part: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Read the rows of one part, in order."""
-    chosen = read_frame(split.path / "split.parquet")["part"] == part
-    return read_frame(rows.path / "rows.parquet", columns).filter(chosen)
+def read_parts(rows: Artefact, split: Artefact, parts: Sequence[str], columns: Sequence[str]) -> list[pl.DataFrame]:
+    """Read the rows of some parts of the split, each in order; only these columns."""
+    part = read_frame(split.path / "split.parquet")["part"]
+    table = read_frame(rows.path / "rows.parquet", columns)
+    return [table.filter(part == name) for name in parts]
 
 
 def to_matrix(program: FeatureProgram, fitted: FittedEncoders, rows: pl.DataFrame, columns: Sequence[str]) -> Matrix:

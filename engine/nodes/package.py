@@ -24,7 +24,7 @@ from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
-from engine.nodes.matrix import LoadedModel, load_model, read_part, to_matrix
+from engine.nodes.matrix import LoadedModel, load_model, read_parts, to_matrix
 from engine.nodes.profile import profile_of
 
 PACKAGE_VERSION = 1
@@ -83,7 +83,8 @@ def _schema(program: FeatureProgram, task: str) -> dict[str, Json]:
 
 def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
     """Keep some test rows with the model's inputs and outputs as hexadecimal doubles: equal bits or a broken package."""
-    rows = read_part(work.inputs["rows"], work.inputs["split"], "test")
+    needed = (ROW_ID, *model.program.columns_behind(model.columns))
+    (rows,) = read_parts(work.inputs["rows"], work.inputs["split"], ("test",), list(dict.fromkeys(needed)))
     step = max(1, rows.height // _GOLDEN_ROWS)
     chosen = rows.gather_every(step).head(_GOLDEN_ROWS)
     matrix = to_matrix(model.program, model.fitted, chosen, model.columns)

@@ -20,7 +20,7 @@ from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.features import LABEL, ROW_ID
 from engine.nodes.frames import write_document
-from engine.nodes.matrix import read_part, row_hashes, to_matrix
+from engine.nodes.matrix import read_parts, row_hashes, to_matrix
 from engine.nodes.profile import profile_of
 
 
@@ -30,9 +30,7 @@ def train_model(work: Work) -> Mapping[str, Json]:
     program = FeatureProgram.from_json(settings["program"])
     columns = settings["columns"]
     wanted = list(dict.fromkeys((ROW_ID, LABEL, *program.columns_behind(columns))))
-    train, validation = (
-        read_part(work.inputs["rows"], work.inputs["split"], part, wanted) for part in ("train", "validation")
-    )
+    train, validation = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "validation"), wanted)
     fitted = fit_encoders(program, train)
     component = load_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
