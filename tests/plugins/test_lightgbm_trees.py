@@ -262,3 +262,16 @@ def test_hiding_touches_no_other_thread():
         other.start()
         other.join()
     assert outcome == {"here": "hidden", "there": "colorsys"}
+
+
+def test_no_thread_gets_a_library_that_is_still_being_imported():
+    code = (
+        "import sys, threading; from pathlib import Path; from engine.components import load_catalogue as l;"
+        "c = l(Path('.'), ('lightgbm_trainer',)).get('trainer', 'lightgbm'); c.build(c.params());"
+        "from plumbline_plugins.lightgbm_trainer.library import import_lightgbm as i;"
+        "first = threading.Thread(target=c.prewarm); first.start();"
+        "[None for _ in iter(lambda: 'lightgbm' in sys.modules, True)];"
+        "print(i().Dataset.__name__, i().basic.__name__); first.join()"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.stdout == "Dataset lightgbm.basic\n", finished.stderr
