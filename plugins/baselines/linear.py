@@ -1,8 +1,9 @@
 """The trainer `linear`: logistic or linear regression with an L2 penalty, by L-BFGS.
 
 The bits do not depend on threads: rows are held in blocks of a fixed size, sums over rows are made by `einsum` and
-`bincount` in one thread and a fixed order, and BLAS never sees the rows. A score is added up column by column, so one
-row gets the same bits as a million.
+`bincount` in one thread and a fixed order, BLAS never sees the rows, and the minimiser's own small matrices are
+factorised by one thread: LAPACK's parallel factorisation rounds differently. A score is added up column by column, so
+one row gets the same bits as a million.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from engine.contracts import FitRequest, Matrix, Predictor
 from engine.errors import DataError
@@ -146,7 +148,8 @@ def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit
 
     options = {"maxiter": params.max_iterations, "gtol": _GRADIENT, "ftol": 1e-12, "maxcor": 20}
     start = np.zeros(1 + encoding.weights)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=tell, options=options)
+    with threadpool_limits(limits=1, user_api="blas"):
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=tell, options=options)
     return np.asarray(found.x, dtype=np.float64)
 
 
