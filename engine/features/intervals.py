@@ -80,6 +80,9 @@ def match_keys(spine: pl.DataFrame, history: pl.DataFrame, on: tuple[tuple[str, 
     asked = spine.select(pl.col(target).alias(name) for name, (_, target) in zip(names, on, strict=True))
     held = history.select(pl.col(column).alias(name) for name, (column, _) in zip(names, on, strict=True))
     distinct = asked.drop_nulls().unique().with_row_index("code")
+    if distinct.height == asked.height and asked.equals(held):  # each row joins itself, as labels of the spine's source
+        codes = np.arange(asked.height)
+        return codes, codes
     return _codes(asked, distinct, names), _codes(held, distinct, names)
 
 

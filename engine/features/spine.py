@@ -14,7 +14,7 @@ from engine.errors import DataError
 from engine.features.frames import conform, microseconds_of
 from engine.features.lowering import evaluate, lower
 from engine.features.steps import EVENT_TIME, FeatureProgram, SourceProgram
-from engine.features.timeline import LONGEST
+from engine.features.timeline import LONGEST, is_in_order
 from engine.features.timestamps import Moment, moment_of
 
 ROW_ID = "row_id"
@@ -42,14 +42,7 @@ def spine_of(program: FeatureProgram, history: Mapping[str, pl.DataFrame], as_of
     made = rows.select(
         pl.col(str(source.id)).alias(ROW_ID), pl.col(str(source.time)).alias(EVENT_TIME), *spine.request, *extra
     )
-    return made if _is_in_order(made) else made.sort(EVENT_TIME, ROW_ID)
-
-
-def _is_in_order(made: pl.DataFrame) -> bool:
-    """Say whether rows are by event time, then id, as ingest leaves them; much cheaper than sorting them again."""
-    time, before = pl.col(EVENT_TIME), pl.col(EVENT_TIME).shift()
-    tied = (time == before) & (pl.col(ROW_ID) >= pl.col(ROW_ID).shift())
-    return bool(made.select(((time > before) | tied).slice(1).all()).item())
+    return made if is_in_order(made, EVENT_TIME, ROW_ID) else made.sort(EVENT_TIME, ROW_ID)
 
 
 def _one_version(source: SourceProgram, rows: pl.DataFrame) -> pl.DataFrame:

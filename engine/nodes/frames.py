@@ -45,7 +45,8 @@ def read_source(work: Work, artefact: Artefact, columns: Sequence[str] | None = 
     store = open_snapshots(work.place.snapshots)
     commit, repository = str(artefact.notes["commit"]), str(artefact.notes["repository"])
     paths = [store.fetch(repository, commit, item["path"]) for item in described["objects"]]
-    return pl.read_parquet(paths, columns=list(columns) if columns is not None else None, glob=False)
+    wanted = list(columns) if columns is not None else None
+    return pl.read_parquet(paths, columns=wanted, glob=False).rechunk()  # once, not at every use of a column
 
 
 def source_inputs(work: Work) -> dict[str, Artefact]:

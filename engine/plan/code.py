@@ -53,5 +53,10 @@ def code_of(node: LogicalNode, catalogue: Catalogue) -> dict[str, str]:
 @cache
 def engine_digest(patterns: tuple[str, ...]) -> str:
     """Digest the engine's files that match the patterns."""
-    files = sorted({path for pattern in patterns for path in _ENGINE.glob(pattern)})
-    return digest({path.relative_to(_ENGINE).as_posix(): digest_file(path) for path in files})
+    return digest({name: found for pattern in patterns for name, found in _digests(pattern).items()})
+
+
+@cache
+def _digests(pattern: str) -> dict[str, str]:
+    """Map the engine's files that match a pattern to their digests; several kinds of nodes share most of them."""
+    return {path.relative_to(_ENGINE).as_posix(): digest_file(path) for path in _ENGINE.glob(pattern)}
