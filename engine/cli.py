@@ -6,6 +6,7 @@ Each command lives in `engine/commands/<name>.py` with `run(argv) -> int` and is
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -39,6 +40,7 @@ Examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    gc.set_threshold(50_000, 20, 20)  # what a command imports stays: looking for garbage among it costs a twentieth
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(_help())

@@ -6,7 +6,9 @@ Enters: a `Planned` and what the command line asks beyond it. Leaves: `runs/<id>
 from __future__ import annotations
 
 import getpass
+import importlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +28,6 @@ from engine.plan.model import settle
 from engine.provenance import GitProbe, read_environment
 from engine.recording import Documents, Shown, complete_record, report_content
 from engine.records import Event, NodeCounts, NodeResult, RunAnswer, RunRecord
-from engine.report.page import render_report
 from engine.runs import RunFolder, create_folder, list_folders, previous_run, write_start
 
 
@@ -71,6 +72,7 @@ def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[
                 node, results, _promotion(planned, options, started, around.git, results)
             )
         }
+        threading.Thread(target=importlib.import_module, args=("engine.report.page",), daemon=True).start()
         record, results = _execute(planned, replace(request, effects=effects), folder, started, around)
         documents = Documents(stores.artefacts, {result.name: result for result in results})
         record = msgspec.structs.replace(
@@ -80,6 +82,8 @@ def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[
             seconds=stopwatch() - watch,
             report=str(folder.report),
         )
+        from engine.report.page import render_report  # noqa: PLC0415 - imported above, beside the nodes
+
         content = report_content(record, planned.plan, documents, _shown(planned, latest, documents.results))
         folder.write(folder.report.name, render_report(content).encode())
         folder.write_record(record)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import faulthandler
 import fcntl
+import gc
 import importlib
 import os
 import re
@@ -44,6 +45,7 @@ def main(lifeline: int) -> None:
     os.dup2(2, 1)
     die_with_owner(lifeline)
     faulthandler.enable()
+    gc.set_threshold(50_000, 20, 20)
     frames = Frames()
     while select.select([inbox], [], [], IDLE_SECONDS)[0]:
         data = os.read(inbox, 1 << 16)
