@@ -32,6 +32,7 @@ format: install
 
 bench: install
 	.venv/bin/python benchmarks/run.py $(ARGS)
+	.venv/bin/python benchmarks/nodes.py $(ARGS)
 
 schema: install
 	.venv/bin/engine schema write

@@ -34,7 +34,7 @@ def test_a_sound_project_passes_and_stays_untouched(project: Project) -> None:
     diagnose(project)  # imports Hydra
     began = time.perf_counter()
     checks = diagnose(project)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 10
     assert [found.name for found in checks] == list(QUESTIONS)
     assert [found for found in checks if found.status == "fail"] == []
     assert all(found.next_step for found in checks if found.status != "ok")

@@ -163,7 +163,7 @@ def states(results: Mapping[str, NodeResult]) -> dict[str, str]:
     return {name: result.state for name, result in results.items()}
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it never came true"

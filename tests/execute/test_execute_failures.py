@@ -65,14 +65,14 @@ def test_what_passes_by_itself_is_tried_again(bench, node, how):
 def test_the_pause_doubles(bench, node):
     started = time.monotonic()
     bench.run(node("a", "fail", how="away", retries=2, backoff_seconds=0.2))
-    assert 0.3 <= time.monotonic() - started < 2.0
+    assert time.monotonic() - started >= 0.2 + 0.4
 
 
 def test_a_timeout_kills_and_is_tried_again(bench, node):
     started = time.monotonic()
     result = bench.run(node("a", "fail", how="sleep", times=1, retries=1, timeout_seconds=0.5))["a"]
     assert (result.state, result.attempts) == ("ran", 2)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30  # the body sleeps for a minute
     result = bench.run(node("b", "fail", how="sleep", x=1, retries=0, timeout_seconds=0.2))["b"]
     assert "took longer than 0.2 s and was stopped" in result.error
     assert "execute.timeout" in result.error
@@ -192,7 +192,7 @@ def test_a_grandchild_that_holds_the_pipes_does_not_hide_a_crash(bench, node):
     started = time.monotonic()
     result = bench.run(node("a", "odd", how="daemon", die=True, retries=0))["a"]
     assert "SIGKILL" in result.error
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # the grandchild sleeps for half a minute
 
 
 def test_an_artefact_that_the_store_refuses(bench, node):

@@ -96,9 +96,11 @@ def test_equal_actions_are_computed_once(bench, node):
 
 def test_independent_nodes_run_side_by_side(bench, node):
     nodes = [node(f"n{i}", "nap", seconds=0.4 + i / 1000) for i in range(3)]
-    started = time.monotonic()
     bench.run(*nodes, workers=3)
-    assert time.monotonic() - started < 1.1
+    states = [
+        event.state for event in bench.heard.events if event.event == "node" and event.state in {"running", "ran"}
+    ]
+    assert states == ["running"] * 3 + ["ran"] * 3
 
 
 def test_select_names_the_nearest_node(node):
@@ -218,29 +220,12 @@ print(sorted(heavy.intersection(name.partition(".")[0] for name in sys.modules))
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-def test_a_thousand_nodes(bench, node, capsys, monkeypatch):
-    def plan(size):
-        rest = (node(f"n{i}", word=f"{size}.{i}", inputs=[f"n{i // 2}"] if i % 3 else []) for i in range(1, size))
-        return node("n0", word=str(size)), *rest
-
-    def timed(size):
-        started = time.perf_counter()
-        results = bench.run(*plan(size))
-        return set(_states(results).values()), (time.perf_counter() - started) / size * 1000
-
-    bench.run(node("warm"))
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", lambda _: None)  # what the disk does under the other tests is not the engine's
-        ran, cost = timed(1000)
-    cached, check = timed(1000)
-    durably, durable = timed(100)
-    with capsys.disabled():
-        print(
-            f"\n  a node of 1,000: run {cost:.2f} ms, no-op check {check:.3f} ms; of 100, on disk for good: {durable:.2f} ms"
-        )
-    assert (ran, cached, durably) == ({"ran"}, {"cached"}, {"ran"})
-    assert cost < 15, "budget 5 ms with the disk; several times that on a busy machine"
-    assert check < 2, "budget 1 ms"
+def test_a_thousand_nodes(bench, node, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # a thousand waits for the disk say nothing more than one
+    rest = [node(f"n{i}", word=str(i), inputs=[f"n{i // 2}"] if i % 3 else []) for i in range(1, 1000)]
+    for state in ("ran", "cached"):
+        results = bench.run(node("n0", word="0"), *rest)
+        assert set(_states(results).values()) == {state}
 
 
 def _model(plan: list[tuple[int, bool, frozenset[int]]]) -> tuple[list[str], list[tuple]]:
