@@ -83,7 +83,7 @@ def test_ctrl_c_stops_soon_and_leaves_nothing_half_done(project: UserProject) ->
     wait_for(project, "1", '"train" running')
     since = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert time.monotonic() - since < 10  # one second on a machine that does nothing else
     assert process.returncode == 130
     record = project.record("1")

@@ -66,9 +66,10 @@ def fail(work):
 
 
 def slow(work):
-    """Take a while, with a grandchild, so that what is left behind can be counted."""
+    """Take a while, with a grandchild, so that what is left behind can be counted; a file may say how long."""
     note_call(work)
-    seconds = work.settings.get("seconds", 60)
+    said = work.place.root / "seconds"
+    seconds = float(said.read_text()) if said.exists() else work.settings.get("seconds", 60)
     grandchild = subprocess.Popen(["sleep", str(seconds)])
     with (work.place.root / "pids").open("a") as file:
         file.write(f"{os.getpid()} {grandchild.pid}\\n")
@@ -106,6 +107,8 @@ def odd(work):
 def nap(work):
     note_call(work)
     time.sleep(work.settings.get("seconds", 0.2))
+    while (work.place.root / "hold").exists():
+        time.sleep(0.01)
     (work.out / "text").write_text(work.node)
     return {}
 '''
