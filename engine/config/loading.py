@@ -7,6 +7,7 @@ class that the component declares. A feature's class follows from its distinguis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,10 +23,25 @@ from engine.spec import FEATURE_KINDS, FeatureSpec, PipelineSpec, SettingsSpec, 
 from engine.spec.schema import COMPONENT_KEYS
 
 S = TypeVar("S", bound=msgspec.Struct)
+_WHOLE = "(configuration)"
 
 
 class _Malformed(Exception):  # noqa: N818 - a signal, not an error: it leads to the search for all mistakes
     """The values do not fit; its text is told only if the schema finds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be converted, and why."""
+
+    path: str
+    error: Exception
+
+
+class _Failed(Exception):  # noqa: N818 - as above, for several components of one key
+    def __init__(self, failures: list[Failure]) -> None:
+        super().__init__(len(failures))
+        self.failures = failures
 
 
 def load_plugins(config: ComposedConfig) -> tuple[str, ...]:
@@ -62,14 +78,28 @@ def load_spec(config: ComposedConfig, catalogue: Catalogue) -> PipelineSpec:
     """Convert and check the pipeline; raises `ConfigError` with every mistake and its place, those of settings too."""
     if _listed_plugins(config) is None:
         load_settings(config)  # which raises: without plugins every component would seem unknown
-    parts, failure = _convert_parts(config.values, catalogue)
+    parts, failures = _convert_parts(config.values, catalogue)
     problems = [*check_values(config.values), *check_meaning(parts)]
-    if failure is None and not problems:
+    if not failures and not problems:
         return PipelineSpec(**parts)
-    if failure is not None:
+    if failures:
         said = {problem.path for problem in problems}
         problems += [problem for problem in _diagnose(config, catalogue) if problem.path not in said]
-    raise ConfigError(_in_order(attach_places(problems or [Problem("(configuration)", str(failure))], config)))
+        problems += _unsaid(failures, problems)
+    raise ConfigError(_in_order(attach_places(problems, config)))
+
+
+def _unsaid(failures: Sequence[Failure], problems: Sequence[Problem]) -> list[Problem]:
+    """What no schema can say: the checks that a component makes of its own parameters."""
+    paths = [problem.path for problem in problems]
+    found = []
+    for failure in failures:
+        told = any(path == failure.path or path.startswith(f"{failure.path}.") for path in paths)
+        if told or (problems and (failure.path == _WHOLE or not isinstance(failure.error, msgspec.ValidationError))):
+            continue
+        words, _, inside = str(failure.error).partition(" - at `$")
+        found.append(Problem(failure.path + inside.rstrip("`"), words))
+    return found
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
@@ -103,26 +133,29 @@ def _diagnose(config: ComposedConfig, catalogue: Catalogue) -> list[Problem]:
     return diagnose(config.values, catalogue)
 
 
-def _convert_parts(values: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], Exception | None]:
-    """Convert each key of the root that can be converted; gives them by field name, and the first failure."""
+def _convert_parts(values: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], list[Failure]]:
+    """Convert each key of the root that can be converted; gives them by field name, and what failed."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(PipelineSpec)}
     unknown = values.keys() - fields.keys() - set(SETTINGS_KEYS)
     missing = [name for name, field in fields.items() if field.required and name not in values]
-    failures: list[Exception] = []
+    failures: list[Failure] = []
     if unknown or missing:
-        failures.append(_Malformed(f"unknown keys {sorted(unknown)}, missing keys {missing}"))
+        words = f"unknown keys {sorted(unknown)}, missing keys {missing}"
+        failures.append(Failure(_WHOLE, _Malformed(words)))
     try:
         msgspec.convert(_settings(values), SettingsSpec, strict=True)
     except msgspec.ValidationError as error:
-        failures.append(error)
+        failures.append(Failure(_WHOLE, error))
     parts: dict[str, Any] = {}
     for key, value in values.items():
         if key in fields:
             try:
                 parts[fields[key].name] = _convert_key(key, value, fields[key].type, catalogue)
+            except _Failed as failed:
+                failures += failed.failures
             except (_Malformed, msgspec.ValidationError) as error:
-                failures.append(error)
-    return parts, failures[0] if failures else None
+                failures.append(Failure(key, error))
+    return parts, failures
 
 
 def _convert_key(key: str, value: Any, kind: Any, catalogue: Catalogue) -> Any:
@@ -133,8 +166,20 @@ def _convert_key(key: str, value: Any, kind: Any, catalogue: Catalogue) -> Any:
     role, spec, many = COMPONENT_KEYS[key]
     if many:
         names = msgspec.convert(list(_mapping(value)), list[_key_type(kind)], strict=True)  # type: ignore[misc]
-        return {name: _convert_component(spec, _component(role, value[name], catalogue), value[name]) for name in names}  # type: ignore[arg-type]
+        return _convert_many({f"{key}.{name}": value[name] for name in names}, role, spec, catalogue)  # type: ignore[arg-type]
     return _convert_component(spec, _component(role, value, catalogue), value)  # type: ignore[arg-type]
+
+
+def _convert_many(values: Mapping[str, Any], role: Role, spec: type[S], catalogue: Catalogue) -> dict[str, S]:
+    made, failures = {}, []
+    for path, value in values.items():
+        try:
+            made[path.partition(".")[2]] = _convert_component(spec, _component(role, value, catalogue), value)
+        except (_Malformed, msgspec.ValidationError) as error:
+            failures.append(Failure(path, error))
+    if failures:
+        raise _Failed(failures)
+    return made
 
 
 def _key_type(kind: Any) -> Any:

@@ -290,6 +290,10 @@ def _entry(row: Row) -> LedgerEntry:
     return _read(row, _LEDGER_COLUMNS, "evidence", LedgerEntry)
 
 
+# msgspec looks at a class when it first converts to it, and crashes when several threads do so at once: do it here.
+_LOOKED_AT = tuple(msgspec.json.Decoder(kind) for kind in (ModelVersion, LedgerEntry))
+
+
 def _read(row: Row, columns: tuple[str, ...], document: str, kind: type[Kind]) -> Kind:
     """Make a record of a row; raises `IntegrityError` for one that this engine cannot have written."""
     try:
