@@ -51,6 +51,9 @@ class Window(Step, frozen=True, kw_only=True):
     """`agg` of `of` over the visible rows of `[T - window, T)` that satisfy `where`; `empty` when there is no value.
 
     `decimals` is the scale at which sums are exact; it is 0 for integers and null for the other aggregates of doubles.
+    One step is one column: `rank` says which of `last_k` and `top_k` (from 1), `bounds` which interval `[low, high)` of a
+    histogram (null is open), `q` which quantile, `prior` and `weight` how a `smoothed_mean` is smoothed.
+    `include_request` adds the row that is asked about, as the last of the total order.
     """
 
     source: str
@@ -62,6 +65,12 @@ class Window(Step, frozen=True, kw_only=True):
     where: Expression | None = None
     decimals: int | None = None
     empty: Scalar | None = None
+    include_request: bool = False
+    q: float | None = None
+    rank: int | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    prior: float | None = None
+    weight: float | None = None
 
 
 class Encoded(Step, frozen=True, kw_only=True):
