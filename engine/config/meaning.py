@@ -16,7 +16,8 @@ from engine.config.composed import join_path
 from engine.config.cron import cron_mistake
 from engine.config.wording import nearest
 from engine.errors import Problem
-from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec, TriggerSpec, WindowFeature
+from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec, TriggerSpec
+from engine.spec.features import expanded_names
 
 # Columns that every row has besides its request fields and features.
 _OF_EVERY_ROW = ("row_id", "event_time")
@@ -42,16 +43,7 @@ def check_meaning(parts: Mapping[str, Any]) -> list[Problem]:
 
 def feature_names(features: Mapping[str, FeatureSpec]) -> list[str]:
     """Name the features, with `{agg}` and `{window}` written out; in order of declaration."""
-    names: list[str] = []
-    for declared, feature in features.items():
-        if not isinstance(feature, WindowFeature):
-            names.append(declared)
-            continue
-        aggregates = (feature.agg,) if isinstance(feature.agg, str) else feature.agg
-        windows = (feature.window,) if isinstance(feature.window, str) else feature.window
-        names += [
-            declared.replace("{agg}", agg).replace("{window}", window) for agg in aggregates for window in windows
-        ]
+    names = (name for declared, feature in features.items() for name in expanded_names(declared, feature))
     return list(dict.fromkeys(names))
 
 

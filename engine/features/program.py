@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from engine.errors import ConfigError
 from engine.features.expansion import expand
 from engine.features.expression import Expression, columns_of
-from engine.features.feature_compiler import Scope, compile_features
+from engine.features.feature_compiler import compile_features
 from engine.features.problems import Problems
+from engine.features.scope import Scope
 from engine.features.source_compiler import check_source, compile_source
 from engine.features.steps import (
     EVENT_TIME,

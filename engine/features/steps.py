@@ -74,12 +74,17 @@ class Window(Step, frozen=True, kw_only=True):
 
 
 class Encoded(Step, frozen=True, kw_only=True):
-    """`column` as a number, fitted on training rows; `vocab` numbers values, `frequency` gives their share."""
+    """`column` as a number, fitted on training rows; `vocab` numbers values, `frequency` gives their share.
+
+    `standardise` subtracts their mean and divides by their standard deviation; `bins` numbers quantile bins. What is not
+    known, and null, is `unknown`.
+    """
 
     column: str
     encoder: str
     min_count: int
-    unknown: int
+    unknown: int | float | None
+    bins: int | None = None
 
 
 AnyStep: TypeAlias = Formula | Lookup | Window | Encoded
@@ -196,6 +201,12 @@ class FeatureProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def encoded_names(self) -> tuple[str, ...]:
         """The features that `encode` adds, in order of declaration."""
         return tuple(name for name in self.order if isinstance(self.by_name[name], Encoded))
+
+    @cached_property
+    def categorical_names(self) -> tuple[str, ...]:
+        """The encoded features whose numbers are names: those of a vocabulary. Shares, scores and bins have an order."""
+        steps = (self.by_name[name] for name in self.encoded_names)
+        return tuple(step.name for step in steps if isinstance(step, Encoded) and step.encoder == "vocab")
 
     @property
     def source_names(self) -> tuple[str, ...]:

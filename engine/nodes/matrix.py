@@ -31,7 +31,7 @@ def to_matrix(program: FeatureProgram, fitted: FittedEncoders, rows: pl.DataFram
     encoded = encode(program, fitted, rows).select(columns)
     x = encoded.cast(pl.Float64).to_numpy(order="c") if encoded.height else np.empty((0, len(columns)))
     y = rows[LABEL].cast(pl.Float64).to_numpy() if LABEL in rows.columns else np.full(rows.height, np.nan)
-    categorical = tuple(name for name in columns if name in program.encoded_names)
+    categorical = tuple(name for name in columns if name in program.categorical_names)
     return Matrix(np.ascontiguousarray(x), np.array(y, dtype=np.float64), tuple(columns), categorical)
 
 

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from engine.spec.aggregates import Aggregate, aggregates_of, columns_of_aggregate
 from engine.spec.base import ColumnType, Duration, Identifier, NonNegativeInt, Prose, Spec, SqlText
 
 Reference: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$", description="source.column")
 ]
 Scalar: TypeAlias = bool | int | float | str
-Aggregate: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "first", "last", "n_distinct"]
 
 
 class SpineSpec(Spec, frozen=True, kw_only=True):
@@ -55,7 +55,9 @@ class WindowFeature(Spec, frozen=True, kw_only=True):
     """Aggregates of visible rows in `[T - window, T)`. Several `agg` or `window` need `{agg}` or `{window}` in the name.
 
     `of` is a row expression over the source's columns; `by` names the key columns, the source's own `key` when absent;
-    `on` maps them to request fields as in a lookup. `decimals` quantises a float `of`.
+    `on` maps them to request fields as in a lookup. `decimals` quantises a float `of`. An aggregate with parameters is a
+    mapping of one key, as in `{quantile: {q: [0.5, 0.9]}}`. `include_request` counts the row that is asked about as one
+    more row, the last of all; the source is then the spine's own, and `of` and `where` read request fields only.
     """
 
     source: Identifier = msgspec.field(name="from")
@@ -66,6 +68,7 @@ class WindowFeature(Spec, frozen=True, kw_only=True):
     on: dict[Identifier, Identifier] = {}
     where: SqlText | None = None
     decimals: Annotated[int, msgspec.Meta(ge=0, le=12)] | None = None
+    include_request: bool = False
     empty: Scalar | None = None
     doc: Prose = ""
     owner: Prose = ""
@@ -75,13 +78,16 @@ class WindowFeature(Spec, frozen=True, kw_only=True):
 class EncodedFeature(Spec, frozen=True, kw_only=True):
     """A request field or feature as a number, fitted on training rows only and frozen with the model.
 
-    `vocab` numbers the values seen at least `min_count` times by falling frequency; others and nulls get `unknown`.
+    `vocab` numbers the values seen at least `min_count` times by falling frequency, `frequency` gives each of them its
+    share of the training rows, `standardise` subtracts the mean and divides by the standard deviation, `bins` numbers
+    that many quantile bins. What was not seen, and null, is `unknown`: -1, and null for `standardise`.
     """
 
     encode: Identifier
-    encoder: Literal["vocab", "frequency"] = msgspec.field(name="with", default="vocab")
-    min_count: NonNegativeInt = 1
-    unknown: int = -1
+    encoder: Literal["vocab", "frequency", "standardise", "bins"] = msgspec.field(name="with", default="vocab")
+    min_count: NonNegativeInt | None = None
+    bins: Annotated[int, msgspec.Meta(ge=2, le=1000)] | None = None
+    unknown: int | float | None = None
     doc: Prose = ""
     owner: Prose = ""
     tags: tuple[str, ...] = ()
@@ -96,6 +102,23 @@ FEATURE_KINDS: dict[str, type[ExpressionFeature | LookupFeature | WindowFeature 
     "from": WindowFeature,
     "encode": EncodedFeature,
 }
+
+
+def expanded_names(declared: str, feature: FeatureSpec) -> tuple[str, ...]:
+    """The names of the columns that a declared feature stands for, in order.
+
+    >>> expanded_names("v_{agg}_{window}", WindowFeature(source="s", of="v", agg=("min", "max"), window="1d"))
+    ('v_min_1d', 'v_max_1d')
+    """
+    if not isinstance(feature, WindowFeature):
+        return (declared,)
+    columns = [column for agg in aggregates_of(feature.agg) for column in columns_of_aggregate(agg)]
+    windows = (feature.window,) if isinstance(feature.window, str) else feature.window
+    return tuple(
+        declared.replace("{agg}", column.label).replace("{window}", window) + column.suffix
+        for column in columns
+        for window in windows
+    )
 
 
 class LabelSpec(Spec, frozen=True, kw_only=True):

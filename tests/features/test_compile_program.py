@@ -199,7 +199,7 @@ def test_all_problems_at_once_with_paths_and_advice() -> None:
     assert found["features.typo.expr"].value == "contry = 'NL'"
     assert "takes numbers" in found["features.wrong.expr"].message
     assert "encoded after" in found["features.read_code.expr"].message
-    assert "an encoder takes" in found["features.coded_amt.encode"].message
+    assert "`vocab` takes" in found["features.coded_amt.encode"].message
     assert "aggregate" in found["features.agg.expr"].message
     assert "{agg}" in found["features.many"].message
     assert "decimals" in found["features.float_{agg}.decimals"].message
