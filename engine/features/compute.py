@@ -18,6 +18,7 @@ from engine.features.intervals import Queries, match_keys, sort_queries
 from engine.features.lookups import compute_lookups
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import Lowered, evaluate, lower
+from engine.features.plain_windows import compute_plain, is_plain
 from engine.features.spine import spine_of
 from engine.features.steps import EVENT_TIME, AnyStep, Encoded, FeatureProgram, Formula, Lookup, Window
 from engine.features.syntax import Column, walk
@@ -90,8 +91,10 @@ class _Evaluation:
         for join, lookups in level.lookups.items():
             columns += compute_lookups(self._join(join, frame), lookups)
         for join, windows in level.windows.items():
-            types = self._program.sources[join[0]].columns
-            columns += compute_windows(self._join(join, frame), windows, types)
+            types, request = self._program.sources[join[0]].columns, self._program.spine.request
+            joined = self._join(join, frame)
+            columns += compute_windows(joined, [step for step in windows if not is_plain(step)], types)
+            columns += [compute_plain(joined, step, (types, request), frame) for step in windows if is_plain(step)]
         return columns
 
     def _join(self, join: _Join, frame: pl.DataFrame) -> Joined:
