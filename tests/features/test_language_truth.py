@@ -33,7 +33,7 @@ def same(found: pl.DataFrame, truth: list[tuple[Any, ...]]) -> None:
     assert made == truth
 
 
-@settings(max_examples=w.examples(120), deadline=None)
+@settings(max_examples=w.examples(60), deadline=None)
 @given(w.scenes(), chances)
 def test_compute_is_the_truth_in_a_batch_row_by_row_and_shuffled(scene: w.Scene, chance: Any) -> None:
     program, spine, history, as_of = scene.program, scene.spine, scene.history, scene.world.as_of

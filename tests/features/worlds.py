@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ offsets = st.one_of(
     st.integers(-3, 4).map(lambda x: x * 1_000_000 + 1),
     st.integers(-2, 2).map(lambda x: x * DAY),
 )
-keys = st.sampled_from(["x", "x", "x", "y", "", None])
+askings = st.one_of(offsets, st.integers(6, 14), st.integers(6, 14), st.just(DAY + 8))
+keys = st.sampled_from(["x", "x", "x", "x", "x", "x", "y", "", None])
 doubles = st.one_of(
     st.sampled_from([None, 0.0, -0.0, 0.1, 0.125, -1.25, 99.995, 123456.789, -1e7, 1e12, 1e300, -1e300, 5e-324]),
     st.sampled_from([math.nan, math.inf, -math.inf, 2.0**50, 2.0**50 + 1, 2.675, 1.005, 0.5, 1.5, 2.5]),
@@ -128,7 +130,7 @@ integers = st.one_of(
 )
 texts = st.sampled_from(["", "a", "a", "b", "é", "\U0001f600", "\uffff", None])
 flags = st.sampled_from([True, False, None])
-components = {"k": keys, "j": st.sampled_from([0, 1, None]), "v": doubles, "n": integers, "s": texts, "b": flags}
+components = {"k": keys, "j": st.sampled_from([0, 0, 0, 0, 1, None]), "v": doubles, "n": integers, "s": texts, "b": flags}
 
 
 @st.composite
@@ -138,17 +140,33 @@ def events(draw: Any, base: int, most: int) -> list[Row]:
         {
             "t": moments,
             "a": moments,
-            "id": st.one_of(st.integers(0, 3), st.integers(0, 100), st.none()),
+            "id": st.one_of(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 3), st.none()),
             **components,
         }
     )
-    return draw(st.lists(one, max_size=most))
+    crowd = random.Random(draw(st.integers(0, 2**32)))
+    return draw(st.lists(one, max_size=most)) + [crowded(crowd, base) for _ in range(draw(st.sampled_from([0, 8, 30])))]
+
+
+def crowded(chance: random.Random, base: int) -> Row:
+    """One more row of the same few keys, moments and values, so that windows are full and ties are many."""
+    return {
+        "t": base + chance.randrange(13),
+        "a": base + chance.randrange(16),
+        "id": chance.choice([chance.randrange(10**6), chance.randrange(10**6), chance.randrange(6)]),
+        "k": chance.choice("xxxy"),
+        "j": chance.choice([0, 0, 1]),
+        "v": chance.choice([0.5, -1.25, 2.675, 99.995, 1e12, None, chance.gauss(0, 100), math.nan]),
+        "n": chance.choice([1, 2, -3, 7, 2**62, None, chance.randrange(-(10**6), 10**6)]),
+        "s": chance.choice(["a", "b", "", "é", None]),
+        "b": chance.choice([True, False, None]),
+    }
 
 
 @st.composite
 def questions(draw: Any, base: int, most: int) -> list[Row]:
     one = st.fixed_dictionaries(
-        {"event_time": offsets.map(lambda x: base + x), "row_id": st.integers(0, 6), **components}
+        {"event_time": askings.map(lambda x: base + x), "row_id": st.integers(0, 6), **components}
     )
     return draw(st.lists(one, min_size=1, max_size=most))
 
@@ -160,7 +178,7 @@ dimensions = st.lists(
 
 # --- programs ----------------------------------------------------------------------------------------------------
 
-widths = st.sampled_from(["1us", "2us", "5us", "20us", "3s", "1d", "2d", "52w"])
+widths = st.sampled_from(["1us", "3us", "6us", "20us", "20us", "3s", "1d", "2d", "52w"])
 SUMMED = ("sum", "mean", "std")
 edges = st.lists(
     st.sampled_from([-1e9, -5.0, -1.25, 0.0, 0.1, 1.0, 7.0, 99.995, 1e9, 2.0**53, 2.0**62]), min_size=1, max_size=4, unique=True
@@ -206,7 +224,7 @@ def window_features(draw: Any, *, include_request: bool) -> tuple[str, Row]:
     where = draw(st.sampled_from(WHERE))
     if where is not None:
         feature["where"] = where
-    feature["by"] = draw(st.sampled_from([["k"], ["k", "j"], [], ["j"], ["k", "j", "b"]]))
+    feature["by"] = draw(st.sampled_from([["k"], ["k"], ["k"], [], ["k", "j"], ["j"], ["k", "j", "b"]]))
     gives = {ref_type(one.agg, type_) for one in ref.each_column(feature)}
     if len(gives) == 1 and draw(st.booleans()) and (empty := EMPTY[next(iter(gives))]) is not None:
         feature["empty"] = empty
