@@ -188,6 +188,86 @@ class Event(Record, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
+class FeatureComparison(Record, frozen=True, kw_only=True):
+    """One feature of a case: what was expected, what came out (moments as RFC 3339), and whether they are equal."""
+
+    feature: str
+    expected: bool | int | float | str | None
+    actual: bool | int | float | str | None
+    equal: bool
+
+
+class FeatureCaseResult(Record, frozen=True, kw_only=True):
+    """One case of a pipeline's `tests`."""
+
+    name: str
+    passed: bool
+    compared: tuple[FeatureComparison, ...]
+
+
+class FeatureTestReport(Record, frozen=True, kw_only=True):
+    """What `engine features test --json` prints; `ok` means that no case failed."""
+
+    schema_version: int = SCHEMA_VERSION
+    pipeline: str
+    ok: bool
+    cases: tuple[FeatureCaseResult, ...]
+
+
+class FeatureProfile(Record, frozen=True, kw_only=True):
+    """What a feature was in a run's training rows: nulls, and counts on quantile edges, `counts[i]` in `(edges[i-1], edges[i]]`."""
+
+    run_id: str
+    rows: int
+    nulls: int
+    null_rate: float | None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+class FeatureCost(Record, frozen=True, kw_only=True):
+    """What computing a feature, with all that it reads, took: for `rows` at once, and for one row (the median of some)."""
+
+    rows: int
+    history_rows: int
+    seconds: float
+    peak_bytes: int
+    one_row_seconds: float
+
+
+class FeatureExplanation(Record, frozen=True, kw_only=True):
+    """What `engine features explain --json` prints: a feature's definition, its lineage, its users, its figures.
+
+    `pii` says whether it is tagged as personal data or derived from such; `used_by` are paths of the pipeline that name it,
+    `models` the registered ones whose program has it. A figure that there is none of is null, and `notes` say why.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    kind: str
+    type: str
+    words: str
+    declared: str
+    source: str | None
+    sources: tuple[str, ...]
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    window: str | None
+    owner: str
+    doc: str
+    tags: tuple[str, ...]
+    pii: str | None
+    reads: tuple[str, ...]
+    upstream: tuple[str, ...]
+    downstream: tuple[str, ...]
+    used_by: tuple[str, ...]
+    tests: tuple[str, ...]
+    models: tuple[str, ...]
+    profile: FeatureProfile | None = None
+    cost: FeatureCost | None = None
+    notes: tuple[str, ...] = ()
+
+
 class ModelVersion(Record, frozen=True, kw_only=True):
     """A registered model package. `name` and `version` identify it to people, `digest` to machines.
 

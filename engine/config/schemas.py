@@ -25,6 +25,8 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.ConfigValue,
     records.ModelVersion,
     records.LedgerEntry,
+    records.FeatureTestReport,
+    records.FeatureExplanation,
 )
 
 

@@ -6,7 +6,9 @@ from typing import Any, assert_never
 
 from engine.durations import MICROSECONDS
 from engine.features.expression import columns_of, render
+from engine.features.lineage import declarations, personal
 from engine.features.steps import AnyStep, Encoded, FeatureProgram, Formula, Lookup, Window
+from engine.spec import PipelineSpec
 
 _AGGREGATES = {
     "count": "number",
@@ -19,11 +21,31 @@ _AGGREGATES = {
     "last": "latest value",
     "n_distinct": "number of different values",
 }
+_ENCODED = {
+    "vocab": "number in the vocabulary of {0}",
+    "frequency": "share of training rows with this {0}",
+    "standardise": "{0}, less its mean in training and over its standard deviation there",
+    "bins": "which of {1} quantile bins of training rows {0} falls in",
+}
 
 
-def describe(program: FeatureProgram) -> list[dict[str, Any]]:
-    """One entry a feature, in order of declaration: name, kind, type, source, columns, window, and a sentence."""
-    return [_describe_step(program, program.by_name[name]) for name in program.order]
+def describe(program: FeatureProgram, spec: PipelineSpec) -> list[dict[str, Any]]:
+    """One entry a feature, in order of declaration.
+
+    Name, kind, type, source, columns, key, window, a sentence; then what people wrote: owner, doc, tags; `pii` is `tagged`,
+    `derived` from such a feature or source, or null.
+    """
+    declared, private = declarations(spec.features), personal(program, spec)
+    return [
+        {
+            **_describe_step(program, program.by_name[name]),
+            "owner": declared[name][1].owner or spec.owner,
+            "doc": declared[name][1].doc,
+            "tags": list(declared[name][1].tags),
+            "pii": private.get(name),
+        }
+        for name in program.order
+    ]
 
 
 def show_duration(micros: int) -> str:
@@ -65,11 +87,33 @@ def _words(program: FeatureProgram, step: AnyStep) -> tuple[str, list[str], str]
         case Window():
             return "window", _window_columns(step), _window_words(step)
         case Encoded():
-            what = "number in the vocabulary" if step.encoder == "vocab" else "share of training rows"
-            words = f"{what} of {step.column}; {step.unknown} when unknown or seen fewer than {step.min_count} times"
-            return "encoded", [step.column], words
+            return "encoded", [step.column], _encoded_words(step)
         case _:
             assert_never(step)
+
+
+def _encoded_words(step: Encoded) -> str:
+    words = _ENCODED[step.encoder].format(step.column, step.bins)
+    rare = f" or seen fewer than {step.min_count} times" if step.min_count > 1 else ""
+    return f"{words}; {'null' if step.unknown is None else step.unknown} when unknown{rare}"
+
+
+def _aggregate_words(step: Window) -> str:
+    match step.agg:
+        case "quantile":
+            return f"quantile {step.q:g} (nearest rank)" if step.q is not None else "quantile"
+        case "last_k":
+            return f"value number {step.rank}, counted from the latest,"
+        case "top_k":
+            return f"value number {step.rank} by how often it occurs"
+        case "histogram":
+            low, high = step.bounds or (None, None)
+            limits = [f"at least {low:g}" if low is not None else "", f"below {high:g}" if high is not None else ""]
+            return f"number of values {' and '.join(filter(None, limits)) or 'at all'}"
+        case "smoothed_mean":
+            return f"mean, drawn to {step.prior:g} as by {step.weight:g} more values,"
+        case _:
+            return _AGGREGATES[step.agg]
 
 
 def _window_columns(step: Window) -> list[str]:
@@ -83,7 +127,9 @@ def _window_words(step: Window) -> str:
     by = f" with the same {_keys(step.on)}" if step.on else ""
     exact = f", exact to {step.decimals} decimals" if step.decimals else ""
     last = show_duration(step.window)
-    return f"{_AGGREGATES[step.agg]} of {of} in {step.source}{by}{where}, last {last}{exact}{_otherwise(step.empty)}"
+    asked = ", the row asked about included" if step.include_request else ""
+    words = f"{_aggregate_words(step)} of {of} in {step.source}{by}{where}, last {last}{asked}{exact}"
+    return words + _otherwise(step.empty)
 
 
 def _keys(on: tuple[tuple[str, str], ...]) -> str:

@@ -16,6 +16,8 @@ SUMMED = frozenset({"sum", "mean", "std", "smoothed_mean"})
 """Aggregates made of exact sums."""
 NUMBERS = {**dict.fromkeys(SUMMED, ("i64", "f64", "bool")), "histogram": ("i64", "f64")}
 """The types that an aggregate takes, where it does not take all."""
+NEVER_EMPTY = {"histogram": "counts 0 where there is no value", "smoothed_mean": "is its prior where there is no value"}
+"""Aggregates that admit no `empty`, and why."""
 
 
 def compile_window(scope: Scope, single: Single, spec: WindowFeature) -> Window | None:
@@ -47,6 +49,13 @@ def compile_window(scope: Scope, single: Single, spec: WindowFeature) -> Window 
     of_type = of[1] if of is not None else None
     decimals = _scale(scope, single, spec, source, of)
     type_ = aggregate_type(column.agg, of_type)
+    if spec.empty is not None and column.agg in NEVER_EMPTY:
+        scope.problems.add(
+            f"{single.path}.empty",
+            f"`{column.agg}` {NEVER_EMPTY[column.agg]}",
+            hint="declare it in a feature of its own",
+        )
+        return None
     empty = check_scalar(scope.problems, f"{single.path}.empty", spec.empty, type_)
     if len(scope.problems.found) > before:
         return None

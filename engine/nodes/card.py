@@ -24,6 +24,7 @@ def render_card(card: Mapping[str, Any], described: Mapping[str, Any], evidence:
                     "Limitations", card["limitations"] or "Not stated. Say it in the pipeline's `card.limitations`."
                 ),
                 _section("Data", _data(described)),
+                _section("Personal data", _personal(card.get("pii", {}))),
                 _section("Quality on the test period", _metrics(evidence)),
                 _section("Weakest slices", _slices(evidence)),
                 _section("Gates", _gates(evidence)),
@@ -61,6 +62,13 @@ def _data(described: Mapping[str, Any]) -> str:
         if isinstance(item, Mapping) and part != "unused"
     ]
     return "\n".join([*lines, *parts])
+
+
+def _personal(private: Mapping[str, str]) -> str:
+    if not private:
+        return "No feature is tagged `pii`, and no source that one comes from."
+    return "\n".join(f"- {name}: {'tagged `pii`' if how == 'tagged' else 'derived from what is tagged `pii`'}"
+                     for name, how in private.items())  # fmt: skip
 
 
 def _metrics(evidence: Mapping[str, Any]) -> str:

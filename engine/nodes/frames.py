@@ -41,9 +41,16 @@ def read_document(path: Path) -> Any:
 
 def read_source(work: Work, artefact: Artefact, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Read a source's rows at the commit that its ingest recorded, verified, in `(time, id)` order within partitions."""
-    described: Mapping[str, Any] = read_document(artefact.path / "source.json")
-    store = open_snapshots(work.place.snapshots)
-    commit, repository = str(artefact.notes["commit"]), str(artefact.notes["repository"])
+    return read_rows(work.place.snapshots, artefact.path, artefact.notes, columns)
+
+
+def read_rows(
+    snapshots: str, folder: Path, notes: Mapping[str, Any], columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """As `read_source`, given the store's URL, the folder that the ingest left, and its notes."""
+    described: Mapping[str, Any] = read_document(folder / "source.json")
+    store = open_snapshots(snapshots)
+    commit, repository = str(notes["commit"]), str(notes["repository"])
     paths = [store.fetch(repository, commit, item["path"]) for item in described["objects"]]
     wanted = list(columns) if columns is not None else None
     return pl.read_parquet(paths, columns=wanted, glob=False).rechunk()  # once, not at every use of a column

@@ -13,7 +13,9 @@ from typing import TypeAlias
 import msgspec
 
 from engine.components import Role
-from engine.features.program import FeatureProgram, SourceProgram, compile_program
+from engine.features.cases import check_cases
+from engine.features.lineage import personal
+from engine.features.program import CompileResult, FeatureProgram, SourceProgram, compile_program
 from engine.keys import Json
 from engine.plan.columns import choose_columns
 from engine.spec import PipelineSpec, identity
@@ -39,9 +41,18 @@ class LogicalPlan:
     """A declaration as steps, with the compiled feature program that they share."""
 
     spec: PipelineSpec
-    program: FeatureProgram
-    sources: Mapping[str, SourceProgram]
+    compiled: CompileResult
     nodes: tuple[LogicalNode, ...] = ()
+
+    @property
+    def program(self) -> FeatureProgram:
+        """The feature program."""
+        return self.compiled.program
+
+    @property
+    def sources(self) -> Mapping[str, SourceProgram]:
+        """What ingest does to each declared source."""
+        return self.compiled.sources
 
     def plus(self, *nodes: LogicalNode) -> LogicalPlan:
         """Give the plan with more nodes at its end."""
@@ -54,7 +65,8 @@ Pass: TypeAlias = Callable[[LogicalPlan], LogicalPlan]
 def build_logical(spec: PipelineSpec) -> LogicalPlan:
     """Compile the features and fold the passes; raises `ConfigError` with every mistake in the feature program."""
     compiled = compile_program(spec.features, spec.spine, spec.label, spec.sources)
-    plan = LogicalPlan(spec, compiled.program, compiled.sources)
+    check_cases(spec.tests, compiled)
+    plan = LogicalPlan(spec, compiled)
     for add in PASSES:
         plan = add(plan)
     return plan
@@ -152,7 +164,12 @@ def promote_model(plan: LogicalPlan) -> LogicalPlan:
         "model": registry.model or plan.spec.name,
         "alias": registry.alias,
         "promote": registry.promote,
-        "card": {**msgspec.structs.asdict(plan.spec.card), "owner": plan.spec.owner, "doc": plan.spec.doc},
+        "card": {
+            **msgspec.structs.asdict(plan.spec.card),
+            "owner": plan.spec.owner,
+            "doc": plan.spec.doc,
+            "pii": dict(personal(plan.program, plan.spec)),
+        },
     }
     node = LogicalNode(
         "promote",

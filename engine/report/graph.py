@@ -6,7 +6,7 @@ Enters: an execution plan with the results of a run, or with a forecast. Leaves:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,16 @@ _STATES = {
     "run": ("to run", "todo"),
     "depends": ("runs if inputs change", "maybe"),
     "effect": ("effect", "maybe"),
+    "source": ("source", "cached"),
+    "request": ("request field", "skipped"),
+    "feature": ("feature", "ran"),
+    "subject": ("this feature", "todo"),
+    "user": ("uses it", "maybe"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class _Card:
+class Card:
     """What one box says: its first line, its state, a line of detail, and the full story for a tooltip."""
 
     name: str
@@ -71,7 +76,21 @@ def draw_graph(
     """
     foreseen = {node.name: node for node in forecast}
     cards = [_card(node, (results or {}).get(node.name), foreseen.get(node.name)) for node in plan.nodes]
-    layout = arrange(plan.edges, {card.name: (_card_width(card), _HEIGHT) for card in cards})  # type: ignore[arg-type]
+    needs = "; ".join(
+        f"{node.name} after {', '.join(dict.fromkeys(node.inputs.values()))}" for node in plan.nodes if node.inputs
+    )
+    said = (f"Plan of pipeline {plan.pipeline}", f"{plural(len(plan.nodes), 'node')}. {needs}")
+    return draw_cards(cards, plan.edges, said, standalone=standalone)
+
+
+def draw_cards(
+    cards: Sequence[Card], edges: Mapping[str, Iterable[str]], said: tuple[str, str], *, standalone: bool = True
+) -> str:
+    """Draw cards and what each needs, with a title and a description for those who cannot see it."""
+    layout = arrange(
+        {name: tuple(needed) for name, needed in edges.items()},
+        {card.name: (_card_width(card), _HEIGHT) for card in cards},
+    )
     legend = _legend(cards, layout.implied)
     width = max(layout.width, legend.width, 120.0) + 2 * _MARGIN
     height = layout.height + legend.height + 2 * _MARGIN
@@ -82,10 +101,6 @@ def draw_graph(
         *(_node(card, layout.boxes[card.name]) for card in cards),
         element("g", {"transform": f"translate(0 {layout.height:.2f})"}, legend.body),
     )
-    return _frame(plan, width, height, drawing, standalone=standalone)
-
-
-def _frame(plan: ExecutionPlan, width: float, height: float, drawing: Markup, *, standalone: bool) -> Markup:
     attributes: dict[str, str | float | int | None] = {"class": "picture", "role": "img"}
     if standalone:
         attributes |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
@@ -95,15 +110,11 @@ def _frame(plan: ExecutionPlan, width: float, height: float, drawing: Markup, *,
         attributes["style"] = f"--natural:{width:.0f}px"
         style = NOTHING
     attributes["viewBox"] = f"0 0 {width:.2f} {height:.2f}"
-    title = element("title", {}, text(f"Plan of pipeline {plan.pipeline}"))
-    needs = "; ".join(
-        f"{node.name} after {', '.join(dict.fromkeys(node.inputs.values()))}" for node in plan.nodes if node.inputs
-    )
-    described = element("desc", {}, text(f"{plural(len(plan.nodes), 'node')}. {needs}"))
+    title, described = (element(tag, {}, text(words)) for tag, words in zip(("title", "desc"), said, strict=True))
     return element("svg", attributes, title, described, style, drawing)
 
 
-def _card(node: PlanNode, result: NodeResult | None, foreseen: NodeForecast | None) -> _Card:
+def _card(node: PlanNode, result: NodeResult | None, foreseen: NodeForecast | None) -> Card:
     state = result.state if result else foreseen.state if foreseen else "pending"
     word, _ = _STATES[state]
     if result is not None and state in {"ran", "failed"}:
@@ -117,7 +128,7 @@ def _card(node: PlanNode, result: NodeResult | None, foreseen: NodeForecast | No
         reason,
         f"needs {', '.join(dict.fromkeys(node.inputs.values()))}" if node.inputs else "",
     ]
-    return _Card(node.name, state, word, detail, "\n".join(line for line in story if line))
+    return Card(node.name, state, word, detail, "\n".join(line for line in story if line))
 
 
 def _rows(result: NodeResult | None) -> int | None:
@@ -125,7 +136,7 @@ def _rows(result: NodeResult | None) -> int | None:
     return rows if isinstance(rows, int) and not isinstance(rows, bool) else None
 
 
-def _card_width(card: _Card) -> float:
+def _card_width(card: Card) -> float:
     widest = max(
         text_width(card.name, _NAME_SIZE),
         text_width(card.status, _DETAIL_SIZE + 0.5),
@@ -134,7 +145,7 @@ def _card_width(card: _Card) -> float:
     return min(widest, _MAX_TEXT) + _LEFT + _RIGHT
 
 
-def _node(card: _Card, box: Box) -> Markup:
+def _node(card: Card, box: Box) -> Markup:
     room = box.width - _LEFT - _RIGHT + 0.5
 
     def line(css: str, y: float, shown: str) -> Markup:
@@ -175,7 +186,7 @@ class _Legend:
     height: float
 
 
-def _legend(cards: Sequence[_Card], implied: int) -> _Legend:
+def _legend(cards: Sequence[Card], implied: int) -> _Legend:
     """Name each state that occurs with its count, and own up to edges left out."""
     counts: dict[tuple[str, str], int] = {}
     for card in cards:

@@ -1,6 +1,7 @@
 """Frozen typed specs: the single source of what YAML may say. The JSON Schemas are generated from them."""
 
 from engine.spec.base import Spec, identity, rebuild
+from engine.spec.cases import FeatureTestSpec
 from engine.spec.features import (
     FEATURE_KINDS,
     EncodedFeature,
@@ -37,6 +38,7 @@ __all__ = [
     "Expectation",
     "ExpressionFeature",
     "FeatureSpec",
+    "FeatureTestSpec",
     "GateSpec",
     "LabelSpec",
     "LookupFeature",

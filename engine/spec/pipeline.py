@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from engine.spec.base import Duration, Identifier, NonNegativeInt, PositiveInt, Prose, Spec
+from engine.spec.cases import FeatureTestSpec
 from engine.spec.features import FeatureSpec, LabelSpec, SpineSpec
 from engine.spec.sources import SourceSpec
 from engine.spec.training import (
@@ -23,7 +24,10 @@ from engine.spec.training import (
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):
-    """One model's life. `as_of` hides every row that became available after that moment (RFC 3339)."""
+    """One model's life. `as_of` hides every row that became available after that moment (RFC 3339).
+
+    `tests` are cases for the features, run by `engine features test`; they are part of no key.
+    """
 
     name: Identifier
     sources: dict[Identifier, SourceSpec]
@@ -39,6 +43,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     card: CardSpec = CardSpec()
     report: ReportSpec = ReportSpec()
     triggers: dict[Identifier, TriggerSpec] = {}
+    tests: dict[Identifier, FeatureTestSpec] = {}
     as_of: str | None = None
     doc: Prose = ""
     owner: Prose = ""

@@ -15,7 +15,15 @@ from fractions import Fraction
 from typing import Any
 
 Row = dict[str, Any]
-SIZES = {"us": 1, "ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6, "w": 604_800 * 10**6}
+SIZES = {
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "m": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "d": 86_400 * 10**6,
+    "w": 604_800 * 10**6,
+}
 LARGEST_QUANTUM = 2**50
 AVAILABLE = "@"  # where a row's availability is kept; sorts before every column
 
@@ -134,10 +142,6 @@ def exact(values: Sequence[Any], decimals: int) -> list[int]:
     return [whole for value in values if (whole := quantum(value, decimals)) is not None]
 
 
-def count_of(values: Sequence[Any]) -> int:
-    return len(values)
-
-
 def sum_of(whole: Sequence[int], decimals: int, *, double: bool) -> Any:
     """0 of nothing; a sum of integers that leaves 64 bits is null."""
     total = sum(whole)
@@ -236,42 +240,50 @@ def aggregate(one: One, values: Sequence[Any], decimals: int, *, double: bool) -
     values = [value for value in values if value is not None]
     if one.agg in {"sum", "mean", "std", "smoothed_mean"}:
         whole = exact(values, decimals)
-        made: Any
-        match one.agg:
-            case "sum":
-                made = sum_of(whole, decimals, double=double)
-            case "mean":
-                made = mean_of(whole, decimals)
-            case "std":
-                made = std_of(whole, decimals)
-            case _:
-                made = smoothed_mean_of(whole, decimals, *one.parameter)
-        return made, bool(whole)
+        return summed(one, whole, decimals, double=double), bool(whole)
+    if one.agg in {"count", "n_distinct", "histogram"}:
+        return counted(one, values), bool(values)
+    return selected(one, values), bool(values)
+
+
+def summed(one: One, whole: Sequence[int], decimals: int, *, double: bool) -> Any:
+    match one.agg:
+        case "sum":
+            return sum_of(whole, decimals, double=double)
+        case "mean":
+            return mean_of(whole, decimals)
+        case "std":
+            return std_of(whole, decimals)
+    return smoothed_mean_of(whole, decimals, *one.parameter)
+
+
+def counted(one: One, values: Sequence[Any]) -> int:
     match one.agg:
         case "count":
-            made = count_of(values)
+            return len(values)
         case "n_distinct":
-            made = len(set(values))
-        case "min" | "max":
-            made = None if not values else (min if one.agg == "min" else max)(values)
+            return len(set(values))
+    return histogram_of(values, *one.parameter)
+
+
+def selected(one: One, values: Sequence[Any]) -> Any:
+    match one.agg:
+        case "min":
+            return min(values, default=None)
+        case "max":
+            return max(values, default=None)
         case "first":
-            made = values[0] if values else None
+            return values[0] if values else None
         case "last":
-            made = last_of(values, 1)
-        case "quantile":
-            made = quantile_of(values, one.parameter)
+            return last_of(values, 1)
         case "last_k":
-            made = last_of(values, one.parameter)
-        case "top_k":
-            made = top_of(values, one.parameter)
-        case "histogram":
-            made = histogram_of(values, *one.parameter)
-        case _:
-            raise AssertionError(one.agg)
-    return made, bool(values)
+            return last_of(values, one.parameter)
+        case "quantile":
+            return quantile_of(values, one.parameter)
+    return top_of(values, one.parameter)
 
 
-ZERO_OF_NOTHING = frozenset({"count", "sum", "n_distinct", "histogram", "smoothed_mean"})
+ZERO_OF_NOTHING = frozenset({"count", "sum", "n_distinct"})
 """Aggregates that have a value when there is none to aggregate; `empty` takes its place all the same."""
 
 
@@ -419,7 +431,7 @@ class Labelled:
 
 
 def label_of(
-    asked: Row, events: Sequence[Row], source: Source, label: Row, expression: Expression, now: int
+    asked: Row, events: Sequence[Row], source: Source, *, label: Row, expression: Expression, now: int
 ) -> Labelled:
     """Rule 9: the first event in [T, T + horizon]; usable iff T + maturity <= the snapshot's time."""
     at = asked["event_time"]
@@ -471,7 +483,9 @@ def fit(encoder: str, training: Sequence[Any], *, min_count: int = 1, bins: int 
             return shares.get
         case "bins":
             ordered = sorted(present)
-            edges = {ordered[max(math.ceil(Fraction(j * len(ordered), bins)), 1) - 1] for j in range(1, bins) if ordered}
+            edges = {
+                ordered[max(math.ceil(Fraction(j * len(ordered), bins)), 1) - 1] for j in range(1, bins) if ordered
+            }
             return lambda value: None if clean(value) is None else sum(edge < value for edge in edges)
         case "standardise":
             return standardised([float(value) for value in present])

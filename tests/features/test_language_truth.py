@@ -98,7 +98,14 @@ def test_labels_are_the_truth(label: w.Row, available: Available, base: int, dat
     spine = w.to_frame(asked, {"event_time": "timestamp", "row_id": "i64", **w.REQUEST})
     made = label_rows(compiled.program, spine, {"ev": w.to_frame(rows, w.EVENT)}, now)
     truth = [
-        ref.label_of({**ref.cleaned(row), "row": row["row_id"]}, rows, source, label, w.EXPRESSIONS[label["expr"]], now)
+        ref.label_of(
+            {**ref.cleaned(row), "row": row["row_id"]},
+            rows,
+            source,
+            label=label,
+            expression=w.EXPRESSIONS[label["expr"]],
+            now=now,
+        )
         for row in asked
     ]
     latest = 253_402_300_799_999_999
@@ -142,7 +149,10 @@ def test_encoders_are_the_truth_for_any_order_of_the_training_rows(
         ref.fit(encoder, [ref.clean(row[column]) for row in training], min_count=number, bins=number)
         for column, encoder, number in chosen
     ]
-    truth = [tuple(map(w.bits_of, (number_of(item, fit, row) for item, fit in zip(chosen, fits, strict=True)))) for row in asked]
+    truth = [
+        tuple(map(w.bits_of, (number_of(item, fit, row) for item, fit in zip(chosen, fits, strict=True))))
+        for row in asked
+    ]
     rows = w.to_frame(asked, w.REQUEST)
     same(encode(program, stored, rows), truth)
     for index in range(len(asked)):

@@ -83,13 +83,15 @@ EXPRESSIONS: dict[str, ref.Expression] = {
         ref.Expression("n % 7", "i64", total(lambda n: n - 7 * math.trunc(ref.Fraction(n, 7)), "n")),
         ref.Expression("v * 3.0", "f64", total(lambda v: v * 3.0, "v")),
         ref.Expression("n / 3", "f64", total(lambda n: divide(n, 3), "n")),
-        ref.Expression("v / NULLIF(j, 0)", "f64", total(lambda v, j: divide(v, j), "v", "j")),
+        ref.Expression("v / NULLIF(j, 0)", "f64", total(divide, "v", "j")),
         ref.Expression("CAST(n > 0 AS bigint)", "i64", total(lambda n: int(n > 0), "n")),
         ref.Expression("COALESCE(s, '?')", "str", lambda row: "?" if row["s"] is None else row["s"]),
         ref.Expression("s || k", "str", total(lambda s, k: s + k, "s", "k")),
         ref.Expression("n > 0", "bool", total(lambda n: n > 0, "n")),
         ref.Expression(
-            "s = 'a' OR v < 1", "bool", lambda r: either(total(lambda s: s == "a", "s")(r), total(lambda v: v < 1, "v")(r))
+            "s = 'a' OR v < 1",
+            "bool",
+            lambda r: either(total(lambda s: s == "a", "s")(r), total(lambda v: v < 1, "v")(r)),
         ),
         ref.Expression("v IS NOT NULL", "bool", lambda row: row["v"] is not None),
         ref.Expression("v * 2.0 + 1.5", "f64", total(lambda v: v * 2.0 + 1.5, "v")),
@@ -130,7 +132,14 @@ integers = st.one_of(
 )
 texts = st.sampled_from(["", "a", "a", "b", "é", "\U0001f600", "\uffff", None])
 flags = st.sampled_from([True, False, None])
-components = {"k": keys, "j": st.sampled_from([0, 0, 0, 0, 1, None]), "v": doubles, "n": integers, "s": texts, "b": flags}
+components = {
+    "k": keys,
+    "j": st.sampled_from([0, 0, 0, 0, 1, None]),
+    "v": doubles,
+    "n": integers,
+    "s": texts,
+    "b": flags,
+}
 
 
 @st.composite
@@ -171,9 +180,7 @@ def questions(draw: Any, base: int, most: int) -> list[Row]:
     return draw(st.lists(one, min_size=1, max_size=most))
 
 
-dimensions = st.lists(
-    st.fixed_dictionaries({"k": keys, "d": doubles, "c": integers}), max_size=4
-)
+dimensions = st.lists(st.fixed_dictionaries({"k": keys, "d": doubles, "c": integers}), max_size=4)
 
 
 # --- programs ----------------------------------------------------------------------------------------------------
@@ -181,7 +188,10 @@ dimensions = st.lists(
 widths = st.sampled_from(["1us", "3us", "6us", "20us", "20us", "3s", "1d", "2d", "52w"])
 SUMMED = ("sum", "mean", "std")
 edges = st.lists(
-    st.sampled_from([-1e9, -5.0, -1.25, 0.0, 0.1, 1.0, 7.0, 99.995, 1e9, 2.0**53, 2.0**62]), min_size=1, max_size=4, unique=True
+    st.sampled_from([-1e9, -5.0, -1.25, 0.0, 0.1, 1.0, 7.0, 99.995, 1e9, 2.0**53, 2.0**62]),
+    min_size=1,
+    max_size=4,
+    unique=True,
 ).map(sorted)
 
 
@@ -225,8 +235,9 @@ def window_features(draw: Any, *, include_request: bool) -> tuple[str, Row]:
     if where is not None:
         feature["where"] = where
     feature["by"] = draw(st.sampled_from([["k"], ["k"], ["k"], [], ["k", "j"], ["j"], ["k", "j", "b"]]))
+    fixed = any(one.agg in {"histogram", "smoothed_mean"} for one in ref.each_column(feature))
     gives = {ref_type(one.agg, type_) for one in ref.each_column(feature)}
-    if len(gives) == 1 and draw(st.booleans()) and (empty := EMPTY[next(iter(gives))]) is not None:
+    if len(gives) == 1 and not fixed and draw(st.booleans()) and (empty := EMPTY[next(iter(gives))]) is not None:
         feature["empty"] = empty
     readable = {feature.get("of"), where} & {"a", "t"} == set()
     if include_request and readable and draw(st.booleans()):
@@ -297,7 +308,9 @@ class Scene:
 def scenes(draw: Any, most_events: int = 24, most_questions: int = 5) -> Scene:
     base = draw(st.sampled_from(BASES))
     id_ = draw(st.sampled_from(["id", "id", None]))
-    available = draw(st.sampled_from([Available(), Available(delay="2us"), Available(column="a"), Available(column="a")]))
+    available = draw(
+        st.sampled_from([Available(), Available(delay="2us"), Available(column="a"), Available(column="a")])
+    )
     on_events = id_ is not None
     drawn = draw(
         st.lists(
@@ -311,10 +324,15 @@ def scenes(draw: Any, most_events: int = 24, most_questions: int = 5) -> Scene:
             max_size=5,
         )
     )
-    features = {f"f{index}_{suffix}" if suffix else f"f{index}": feature for index, (suffix, feature) in enumerate(drawn)}
+    features = {
+        f"f{index}_{suffix}" if suffix else f"f{index}": feature for index, (suffix, feature) in enumerate(drawn)
+    }
     rows, asked = draw(events(base, most_events)), draw(questions(base, most_questions))
     as_of = draw(st.one_of(st.none(), st.none(), offsets.map(lambda x: base + x)))
     return scene(features, rows, asked, draw(dimensions), Setting(id_, available, as_of))
+
+
+ALWAYS = Available()
 
 
 @dataclass(frozen=True)
@@ -322,7 +340,7 @@ class Setting:
     """How events are identified, when they are known, and at which snapshot."""
 
     id: str | None = "id"
-    available: Available = Available()
+    available: Available = ALWAYS
     as_of: int | None = None
 
 
@@ -334,9 +352,7 @@ WHOLE = {
 }
 
 
-def scene(
-    features: dict[str, Row], rows: list[Row], asked: list[Row], dimension: list[Row], setting: Setting
-) -> Scene:
+def scene(features: dict[str, Row], rows: list[Row], asked: list[Row], dimension: list[Row], setting: Setting) -> Scene:
     """Put one example together: compile the program, describe the sources to the reference."""
     whole = {**features, **WHOLE}
     sources = sources_of(setting)
