@@ -186,7 +186,7 @@ def _cost_words(told: FeatureExplanation) -> str | None:
     if found is None:
         return None
     batch = f"{found.seconds * 1e3:.1f} ms for {found.rows:,} rows over {found.history_rows:,} of history"
-    one = f"{found.one_row_seconds * 1e3:.2f} ms for one row alone"
+    one = f"{found.one_row_seconds * 1e3:.2f} ms for one row alone, searching all of it"
     return f"{batch}, {found.peak_bytes / 2**20:.0f} MiB more at the peak; {one} (with all that it reads)"
 
 

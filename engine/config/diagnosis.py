@@ -24,6 +24,7 @@ from engine.config.wording import nearest, show_value
 from engine.durations import DURATION_PATTERN, microseconds
 from engine.errors import Problem
 from engine.spec import FEATURE_KINDS
+from engine.spec.aggregates import EXAMPLES
 from engine.spec.schema import Schema, config_schema
 
 _KINDS = {
@@ -144,11 +145,20 @@ def _not_among(path: str, error: ValidationError) -> Iterator[Problem]:
     what = re.fullmatch(r"which (\w+)", str(schema.get("description", "")))
     message = f"no {what[1]} is called so" if what else "not one of the allowed values"
     yield Problem(path, message, value=show_value(error.instance), allowed=tuple(allowed),
-                  suggestion=nearest(str(error.instance), allowed), hint=_plugin_hint(what, allowed))  # fmt: skip
+                  suggestion=nearest(str(error.instance), allowed),
+                  hint=_plugin_hint(what, allowed) or _aggregate_hint(str(error.instance), allowed))  # fmt: skip
 
 
 def _plugin_hint(what: re.Match[str] | None, allowed: Sequence[str]) -> str | None:
     return f"list the plugin that brings a {what[1]} under `extra_plugins`" if what and not allowed else None
+
+
+def _aggregate_hint(value: str, allowed: Sequence[str]) -> str | None:
+    """Aggregates that take parameters are not written as a name."""
+    if not set(allowed) >= {"n_distinct", "std"}:
+        return None
+    meant = value if value in EXAMPLES else nearest(value, EXAMPLES)
+    return f"with parameters: {EXAMPLES[meant] if meant else ', '.join(EXAMPLES.values())}"
 
 
 def _not_matching(path: str, error: ValidationError) -> Iterator[Problem]:
@@ -226,9 +236,7 @@ def _alternatives(path: str, error: ValidationError) -> Iterator[Problem]:
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
     picked = [
-        errors
-        for errors in branches.values()
-        if not any(inner.validator == "type" and not inner.path for inner in errors)
+        errors for errors in branches.values() if not any(not inner.path and _is_other_shape(inner) for inner in errors)
     ]
     if picked:
         for inner in picked[0]:
@@ -243,6 +251,12 @@ def _alternatives(path: str, error: ValidationError) -> Iterator[Problem]:
     yield Problem(
         path, f"must be {' or '.join(words)}", value=show_value(error.instance), hint=_type_hint(names, error.instance)
     )
+
+
+def _is_other_shape(error: ValidationError) -> bool:
+    """Say whether a branch is about another kind of value: a list of names is, where the value is no name."""
+    named = error.validator == "enum" and isinstance(error.instance, dict | list)
+    return error.validator == "type" or named
 
 
 def _below(path: str, key: Any) -> str:
@@ -266,5 +280,6 @@ _TRANSLATIONS: dict[str, Callable[[str, ValidationError], Iterator[Problem]]] = 
     "minLength": _too_short,
     "maxLength": _limit("must not be longer than {} characters"),
     "minItems": _limit("must have at least {} items"),
+    "minProperties": _limit("must have at least {} entry"),
     "maxItems": _limit("must have at most {} items"),
 }

@@ -61,7 +61,7 @@ def _ingest_alike(source: SourceProgram, named: Sequence[str], rows: Sequence[Ro
     declared = {**source.declared, **{column: source.columns[column] for column in named}}
     derive = tuple(step for step in source.derive if step.name not in named)
     variant = msgspec.structs.replace(source, declared=declared, derive=derive)
-    return apply_source(variant, _frame(rows, declared)).select(source.columns)
+    return apply_source(variant, _frame(rows, declared)).select(*source.columns)
 
 
 def _frame(rows: Sequence[Row], types: Mapping[str, str]) -> pl.DataFrame:

@@ -16,7 +16,15 @@ import msgspec
 from engine.spec.base import Fraction, Spec
 
 PlainAggregate: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "first", "last", "n_distinct"]
-PARAMETERISED = ("quantile", "last_k", "top_k", "histogram", "smoothed_mean")
+EXAMPLES = {
+    "quantile": "{quantile: {q: 0.9}}",
+    "last_k": "{last_k: {k: 3}}",
+    "top_k": "{top_k: {k: 3}}",
+    "histogram": "{histogram: {edges: [0, 10, 50]}}",
+    "smoothed_mean": "{smoothed_mean: {prior: 0.01, weight: 20}}",
+}
+"""The aggregates that take parameters, as they are written."""
+PARAMETERISED = tuple(EXAMPLES)
 
 
 class Quantile(Spec, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from engine.components import Catalogue, load_catalogue
 from engine.config import ComposedConfig, attach_places, compose, load_plugins, load_settings, load_spec
 from engine.errors import ConfigError
 from engine.evaluation.names import check_metrics
+from engine.plan.logical import build_logical
 from engine.project import Project
 from engine.spec import PipelineSpec
 
@@ -48,9 +49,13 @@ class Stage:
         config = self.compose(*overrides)
         spec = load_spec(config, self.catalogue(config))
         load_settings(config)
-        unknown = check_metrics(spec.train.task, spec.evaluate)
-        if unknown:  # as `engine.api` does with what other layers find
-            raise ConfigError(attach_places(unknown, config))
+        problems = list(check_metrics(spec.train.task, spec.evaluate))
+        try:
+            build_logical(spec)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:  # as `engine.api` does with what other layers find
+            raise ConfigError(attach_places(problems, config))
         return spec
 
     def normalise(self, text: str) -> str:
