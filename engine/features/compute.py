@@ -14,11 +14,11 @@ import polars as pl
 
 from engine.errors import DataError
 from engine.features.frames import Ints, conform, microseconds_of
-from engine.features.intervals import Queries, match_keys, sort_queries
+from engine.features.coverage import Queries, sort_queries
 from engine.features.lookups import compute_lookups
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import Lowered, evaluate, lower
-from engine.features.plain_windows import compute_plain, is_plain
+from engine.features.matching import match_keys
 from engine.features.spine import spine_of
 from engine.features.steps import EVENT_TIME, AnyStep, Encoded, FeatureProgram, Formula, Lookup, Window
 from engine.features.syntax import Column, walk
@@ -76,6 +76,7 @@ class _Evaluation:
         self._history = history
         self._times = times
         self._as_of = as_of
+        self._fields = {EVENT_TIME: "timestamp", **program.spine.request}
         self._timelines: dict[str, Timeline] = {}
         self._joined: dict[_Join, Joined] = {}
 
@@ -91,10 +92,8 @@ class _Evaluation:
         for join, lookups in level.lookups.items():
             columns += compute_lookups(self._join(join, frame), lookups)
         for join, windows in level.windows.items():
-            types, request = self._program.sources[join[0]].columns, self._program.spine.request
-            joined = self._join(join, frame)
-            columns += compute_windows(joined, [step for step in windows if not is_plain(step)], types)
-            columns += [compute_plain(joined, step, (types, request), frame) for step in windows if is_plain(step)]
+            types = self._program.sources[join[0]].columns
+            columns += compute_windows(self._join(join, frame), windows, types, (frame, self._fields))
         return columns
 
     def _join(self, join: _Join, frame: pl.DataFrame) -> Joined:

@@ -66,6 +66,23 @@ def finalise_std(count: Integers, spread: Doubles, decimals: int) -> Doubles:
     return np.where(count > 1, deviation, np.nan)
 
 
+def finalise_smoothed(count: Integers, total: Integers, decimals: int, prior: tuple[float, float]) -> Doubles:
+    """The mean shrunk towards a prior: (sum + value * weight) / (count + weight), where `prior` is (value, weight).
+
+    Every step is one rounding of doubles, in this order; without a value it is the prior itself.
+    """
+    value, weight = prior
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (finalise_sum(total, decimals) + value * weight) / (to_doubles(count) + weight)
+    return np.where(count > 0, mean, value)
+
+
+def quantile_rank(count: Integers, q: float) -> npt.NDArray[np.int64]:
+    """The rank, from 1, of the quantile `q` of that many values (Hyndman and Fan 1996, type 1); 0 where there is none."""
+    rank = np.maximum(np.ceil(to_doubles(count) * q), 1.0).astype(np.int64)
+    return np.where(count > 0, np.minimum(rank, count), 0)
+
+
 def spread_of(count: Integers, total: Integers, squares: Integers) -> Doubles:
     """Compute n * sum(x^2) - sum(x)^2 in exact integers, as the nearest doubles."""
     if total.dtype.hasobject or squares.dtype.hasobject:

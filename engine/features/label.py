@@ -14,8 +14,8 @@ import polars as pl
 
 from engine.errors import DataError
 from engine.features.frames import Ints, conform, gather, microseconds_of
-from engine.features.intervals import match_keys
 from engine.features.lowering import evaluate, lower
+from engine.features.matching import match_keys
 from engine.features.spine import ROW_ID
 from engine.features.steps import EVENT_TIME, FeatureProgram, LabelProgram
 from engine.features.timeline import LONGEST, Timeline, build_timeline

@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from engine.features.frames import Ints, gather
-from engine.features.intervals import best_covering, cover
 from engine.features.lowered_functions import DTYPES
 from engine.features.steps import Lookup
-from engine.features.timeline import LONGEST
+from engine.features.timeline import FOREVER, LONGEST
 from engine.features.windows import Joined
 
 
@@ -31,9 +30,9 @@ def compute_lookups(joined: Joined, steps: Sequence[Lookup]) -> list[pl.Series]:
 
 def _latest(joined: Joined, max_age: int | None) -> Ints:
     """Per spine row, the latest row that counts, -1 for none: rows are in total order, so the highest wins."""
-    line, rows = joined.timeline, joined.rows
-    leave = line.until[rows]
-    if max_age is not None:
-        leave = np.minimum(leave, line.time[rows] + min(max_age, LONGEST))
-    ranges = cover(joined.queries, joined.codes, joined.low, leave)
-    return joined.queries.scatter(best_covering(ranges, rows, joined.queries.count), -1)
+    rows, coverage = joined.rows, joined.coverage
+    leave = joined.timeline.time[rows] + min(max_age, LONGEST) if max_age is not None else np.full(len(rows), FOREVER)
+    ranges = joined.until(leave)
+    most = int(coverage.count(ranges).max(initial=0))
+    latest = coverage.largest(ranges, rows, most)
+    return joined.queries.spread(np.maximum(latest, -1), -1)
