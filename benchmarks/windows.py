@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -48,8 +49,8 @@ def make_rows(rows: int, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def ours(path: str) -> float:
-    """Evaluate the feature program; gives seconds."""
+def ours(path: str) -> tuple[float, float]:
+    """Evaluate the feature program; gives seconds and CPU seconds."""
     from engine.features.compute import compute
     from engine.features.program import compile_program
     from engine.spec import SourceSpec, SpineSpec, WindowFeature
@@ -76,15 +77,15 @@ def ours(path: str) -> float:
     spine = SpineSpec(source="txns", request={"user": "i64"})
     program = compile_program(features, spine, None, {"txns": source}).program
     rows = pl.read_parquet(path)
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     compute(program, rows.rename({"ts": "event_time"}), {"txns": rows.select(program.source_columns("txns"))})
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def polars(path: str) -> float:
-    """Evaluate three `rolling` group-bys; gives seconds."""
+def polars(path: str) -> tuple[float, float]:
+    """Evaluate three `rolling` group-bys; gives seconds and CPU seconds."""
     rows = pl.read_parquet(path)
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     amt = pl.col("amt")
     exprs = {"count": pl.len(), "sum": amt.sum(), "mean": amt.mean(), "std": amt.std()}
     exprs |= {"min": amt.min(), "max": amt.max(), "last": amt.last()}
@@ -94,35 +95,39 @@ def polars(path: str) -> float:
         )
         for window in WINDOWS
     ]
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     del kept
     return seconds
 
 
-def measure(who: str, path: str) -> tuple[float, float]:
-    """Run one side in a process of its own; gives seconds and peak gigabytes."""
-    command = [sys.executable, __file__, "--side", who, "--path", path]
+def measure(script: str, who: str, path: str) -> dict[str, float]:
+    """Run one side in a process of its own; gives seconds, CPU seconds and peak gigabytes."""
+    command = [sys.executable, script, "--side", who, "--path", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
-    seconds, peak = json.loads(done.stdout)
-    return seconds, peak
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
-def compare(path: str, times: int) -> dict[str, object]:
-    """Alternate both sides and give medians and ratios."""
-    found: dict[str, list[tuple[float, float]]] = {"engine": [], "polars": []}
+def compare(script: str, path: str, times: int) -> dict[str, dict[str, float]]:
+    """Alternate both sides; by figure, the medians and their ratio."""
+    runs: dict[str, list[dict[str, float]]] = {"engine": [], "polars": []}
     for _ in range(times):
-        for who in found:
-            found[who].append(measure(who, path))
-    wall = {who: statistics.median(s for s, _ in runs) for who, runs in found.items()}
-    peak = {who: statistics.median(p for _, p in runs) for who, runs in found.items()}
-    return {
-        "wall_s": wall,
-        "peak_gb": peak,
-        "wall_ratio": wall["engine"] / wall["polars"],
-        "peak_ratio": peak["engine"] / peak["polars"],
-    }
+        for who, of_side in runs.items():
+            of_side.append(measure(script, who, path))
+    figures = {}
+    for figure in runs["engine"][0]:
+        medians = {who: statistics.median(run[figure] for run in of_side) for who, of_side in runs.items()}
+        figures[figure] = {**medians, "ratio": medians["engine"] / medians["polars"]}
+    return figures
+
+
+def be_side(side: Callable[[str], tuple[float, float]], path: str) -> None:
+    """Be one of the two processes."""
+    wall, cpu = side(path)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"wall_s": wall, "cpu_s": cpu, "peak_gb": peak}))
 
 
 def main() -> None:
@@ -135,13 +140,12 @@ def main() -> None:
     parser.add_argument("--path", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.side:
-        seconds = {"engine": ours, "polars": polars}[asked.side](asked.path)
-        print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+        be_side({"engine": ours, "polars": polars}[asked.side], asked.path)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "rows.parquet")
         make_rows(asked.rows).write_parquet(path)
-        figures = {"rows": asked.rows, **compare(path, asked.repeat)}
+        figures = {"rows": asked.rows, **compare(__file__, path, asked.repeat)}
     print(json.dumps(figures, indent=None if asked.json else 2))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from engine.errors import DataError
-from engine.features.frames import Ints, conform, microseconds_of
+from engine.features.frames import Codes, Ints, conform, microseconds_of
 from engine.features.coverage import Queries, sort_queries
 from engine.features.lookups import compute_lookups
 from engine.features.lowered_functions import DTYPES
@@ -103,7 +103,7 @@ class _Evaluation:
             self._joined[join] = join_events(timeline, self._sorted(asked), held)
         return self._joined[join]
 
-    def _sorted(self, codes: Ints) -> Queries:
+    def _sorted(self, codes: Codes) -> Queries:
         return sort_queries(codes, self._times)
 
     def _timeline(self, name: str) -> Timeline:

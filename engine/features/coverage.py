@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.features.exact import Integers
-from engine.features.frames import Ints
+from engine.features.frames import Codes, Ints
 
 COMPILED_FROM = 1_000_000
 """Events plus queries from which compiled code is worth its import (about half a second)."""
@@ -37,7 +37,7 @@ class Queries:
     """
 
     row: Ints
-    codes: Ints
+    codes: Codes
     times: Ints
     place: Ints
 
@@ -48,13 +48,15 @@ class Queries:
 
     def spread(self, values: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
         """Values by position as values by spine row; rows without a key get `fill`."""
+        if self.count == len(self.place):
+            return values[self.place]
         return np.append(values, np.array(fill, dtype=values.dtype))[self.place]
 
 
 class Coverage(Protocol):
     """Aggregates over ranges of the queries; every result has one entry a query position."""
 
-    def find(self, codes: Ints, moments: Ints) -> Ints:
+    def find(self, codes: Codes, moments: Ints) -> Ints:
         """Per event, the first position whose key is the event's and whose time is `moments` or later.
 
         Events are given by key.
@@ -101,17 +103,19 @@ def coverage_of(queries: Queries, events: int) -> Coverage:
     return ArrayCoverage(queries)
 
 
-def sort_queries(codes: Ints, times: Ints) -> Queries:
+def sort_queries(codes: Codes, times: Ints) -> Queries:
     """Sort queries by key code and time; a negative code is a null key, which matches nothing."""
-    sorted_already = bool(np.all(times[1:] >= times[:-1]))
-    order = np.arange(len(times)) if sorted_already else np.argsort(times, kind="stable")
-    row = order[order_by_code(codes[order])]
+    if np.all(times[1:] >= times[:-1]):  # as training has them
+        row = order_by_code(codes)
+    else:
+        order = np.argsort(times, kind="stable")
+        row = order[order_by_code(codes[order])]
     place = np.full(len(codes), len(row))
     place[row] = np.arange(len(row))
     return Queries(row, codes[row], times[row], place)
 
 
-def order_by_code(codes: Ints) -> Ints:
+def order_by_code(codes: Codes) -> Ints:
     """Indices by code, stable; negative codes are left out."""
     held = np.flatnonzero(codes >= 0)
     kept = codes[held] if len(held) < len(codes) else codes

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engine.features.coverage import LEAST, Coverage, Queries, Ranges
 from engine.features.exact import Integers, spread_of
-from engine.features.frames import Ints
+from engine.features.frames import Codes, Ints
 
 _INT64 = 2**63
 _LOOP = 20_000
@@ -29,11 +29,11 @@ class ArrayCoverage:
         self._queries = queries
         self._size = queries.count
         self._moments, ranks = np.unique(queries.times, return_inverse=True)
-        self._composite = queries.codes * (len(self._moments) + 1) + ranks
+        self._composite = queries.codes.astype(np.int64) * (len(self._moments) + 1) + ranks
 
-    def find(self, codes: Ints, moments: Ints) -> Ints:
+    def find(self, codes: Codes, moments: Ints) -> Ints:
         """See `Coverage`."""
-        composite = codes * (len(self._moments) + 1) + np.searchsorted(self._moments, moments, "left")
+        composite = codes.astype(np.int64) * (len(self._moments) + 1) + np.searchsorted(self._moments, moments, "left")
         return np.searchsorted(self._composite, composite, "left")
 
     def count(self, ranges: Ranges) -> Ints:

@@ -20,7 +20,7 @@ from engine.features import kernels
 from engine.features.coverage import LEAST, Queries, Ranges
 from engine.features.coverage_arrays import ArrayCoverage, largest_size
 from engine.features.exact import Integers
-from engine.features.frames import Ints
+from engine.features.frames import Codes, Ints
 
 _INT64 = 2**63
 
@@ -63,7 +63,7 @@ class CompiledCoverage:
         self._spans = _share(self._starts, self._size)
         self._streams: tuple[Ranges, _Streams] | None = None
 
-    def find(self, codes: Ints, moments: Ints) -> Ints:
+    def find(self, codes: Codes, moments: Ints) -> Ints:
         """See `Coverage`."""
         out = np.empty(len(codes), dtype=np.int64)
         cuts = np.linspace(0, len(codes), pl.thread_pool_size() + 1).astype(np.int64)
@@ -171,7 +171,7 @@ def _share(starts: Ints, size: int) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], size], strict=True))
 
 
-def counting_order(codes: Ints) -> Ints:
+def counting_order(codes: Codes) -> Ints:
     """Indices by code (from 0), stable."""
     starts = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
     starts[1:] = np.cumsum(np.bincount(codes))[:-1]

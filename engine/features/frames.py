@@ -16,6 +16,8 @@ from engine.errors import DataError
 from engine.features.lowered_functions import DTYPES
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+Codes: TypeAlias = npt.NDArray[np.int32]
+"""Numbers of keys: -1 for none. There are fewer keys than rows, and rows are counted in 31 bits."""
 
 
 def conform(frame: pl.DataFrame, columns: Mapping[str, str], what: str) -> pl.DataFrame:

@@ -82,7 +82,7 @@ def _join_columns(program: FeatureProgram, label: LabelProgram, spine: pl.DataFr
 def _first_events(
     label: LabelProgram, asked: pl.DataFrame, times: Ints, line: Timeline, snapshot: int
 ) -> tuple[Ints, np.ndarray]:
-    queries, events = match_keys(asked, line.frame, label.on)
+    queries, events = (codes.astype(np.int64) for codes in match_keys(asked, line.frame, label.on))
     rows = np.flatnonzero((events >= 0) & (line.available <= snapshot) & (line.until >= snapshot))
     held = np.bincount(events[rows], minlength=1)
     if held.max(initial=0) <= 1:

@@ -10,7 +10,6 @@ import polars as pl
 from engine.features.frames import Ints, gather
 from engine.features.lowered_functions import DTYPES
 from engine.features.steps import Lookup
-from engine.features.timeline import FOREVER, LONGEST
 from engine.features.windows import Joined
 
 
@@ -31,8 +30,7 @@ def compute_lookups(joined: Joined, steps: Sequence[Lookup]) -> list[pl.Series]:
 def _latest(joined: Joined, max_age: int | None) -> Ints:
     """Per spine row, the latest row that counts, -1 for none: rows are in total order, so the highest wins."""
     rows, coverage = joined.rows, joined.coverage
-    leave = joined.timeline.time[rows] + min(max_age, LONGEST) if max_age is not None else np.full(len(rows), FOREVER)
-    ranges = joined.until(leave)
+    ranges = joined.within(max_age)
     most = int(coverage.count(ranges).max(initial=0))
     latest = coverage.largest(ranges, rows, most)
     return joined.queries.spread(np.maximum(latest, -1), -1)

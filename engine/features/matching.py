@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from engine.features.frames import Ints
+from engine.features.frames import Codes
 
 On = tuple[tuple[str, str], ...]
 """Pairs of source column and frame column."""
 
 
-def match_keys(spine: pl.DataFrame, history: pl.DataFrame, on: On) -> tuple[Ints, Ints]:
+def match_keys(spine: pl.DataFrame, history: pl.DataFrame, on: On) -> tuple[Codes, Codes]:
     """Number the spine's keys; give the spine's codes and the history's, -1 for a null or an unmatched key."""
     if not on:
-        return np.zeros(spine.height, dtype=np.int64), np.zeros(history.height, dtype=np.int64)
+        return np.zeros(spine.height, dtype=np.int32), np.zeros(history.height, dtype=np.int32)
     if spine.height == 1:
         return _match_one_key(spine, history, on)
     if len(on) == 1 and spine.height:
@@ -29,14 +29,14 @@ def match_keys(spine: pl.DataFrame, history: pl.DataFrame, on: On) -> tuple[Ints
     return _codes(asked_keys, distinct, names), _codes(held_keys, distinct, names)
 
 
-def _match_integers(asked: pl.Series, held: pl.Series) -> tuple[Ints, Ints] | None:
+def _match_integers(asked: pl.Series, held: pl.Series) -> tuple[Codes, Codes] | None:
     """The same by a table, where the spine's keys lie close together."""
     low, high = asked.min(), asked.max()
     if not (isinstance(low, int) and isinstance(high, int)) or high - low > 4 * len(asked) + 1024:
         return None
     size = high - low + 1
     queries = (asked - low).fill_null(size).to_numpy()
-    table = np.full(size + 1, -1, dtype=np.int64)
+    table = np.full(size + 1, -1, dtype=np.int32)
     table[queries] = queries
     table[size] = -1
     inside = held.is_between(low, high)
@@ -44,16 +44,16 @@ def _match_integers(asked: pl.Series, held: pl.Series) -> tuple[Ints, Ints] | No
     return table[queries], table[events]
 
 
-def _match_one_key(spine: pl.DataFrame, history: pl.DataFrame, on: On) -> tuple[Ints, Ints]:
+def _match_one_key(spine: pl.DataFrame, history: pl.DataFrame, on: On) -> tuple[Codes, Codes]:
     """The same for one spine row, as a request is: comparing is much faster than joining."""
     same = np.ones(history.height, dtype=np.bool_)
     for column, target in on:
         if spine[target].null_count():
-            return np.full(1, -1), np.full(history.height, -1)
+            return np.full(1, -1, dtype=np.int32), np.full(history.height, -1, dtype=np.int32)
         same &= (history[column] == spine[target]).fill_null(value=False).to_numpy()
-    return np.zeros(1, dtype=np.int64), np.where(same, 0, -1)
+    return np.zeros(1, dtype=np.int32), np.where(same, 0, -1).astype(np.int32)
 
 
-def _codes(keys: pl.DataFrame, distinct: pl.DataFrame, names: list[str]) -> Ints:
+def _codes(keys: pl.DataFrame, distinct: pl.DataFrame, names: list[str]) -> Codes:
     joined = keys.join(distinct, on=names, how="left", maintain_order="left")
-    return joined["code"].cast(pl.Int64).fill_null(-1).to_numpy()
+    return joined["code"].cast(pl.Int32).fill_null(-1).to_numpy()

@@ -85,10 +85,17 @@ def sortable(values: Doubles) -> Ints:
     >>> unsortable(sortable(np.array([-1.5, 0.0, 2.0]))).tolist()
     [-1.5, 0.0, 2.0]
     """
-    bits = values.view(np.int64)
-    return np.where(bits < 0, bits ^ _SIGN, bits)
+    return _mirrored(values.view(np.int64))
 
 
 def unsortable(physical: Ints) -> Doubles:
     """Integers back as the doubles that they stand for."""
-    return np.where(physical < 0, physical ^ _SIGN, physical).view(np.float64)
+    return _mirrored(physical).view(np.float64)
+
+
+def _mirrored(bits: Ints) -> Ints:
+    """Turn the order of the negative ones round: their doubles are stored as sign and size."""
+    flip = bits >> 63
+    flip &= _SIGN
+    flip ^= bits
+    return flip

@@ -27,8 +27,11 @@ class Timeline:
     frame: pl.DataFrame
     time: Ints
     available: Ints
-    enter: Ints
     until: Ints
+
+    def enter(self, rows: Ints) -> Ints:
+        """The first moment at which each of these rows counts."""
+        return np.maximum(self.time[rows] + 1, self.available[rows])
 
 
 def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None) -> Timeline:
@@ -39,30 +42,35 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
     rows = conform(frame, source.columns, f"history of source `{source.name}`")
     if source.static or source.time is None:
         ordered = rows.sort(*([source.id] if source.id else []), *sorted(rows.columns), maintain_order=True)
-        always = np.zeros(ordered.height, dtype=np.int64)
-        return Timeline(ordered, always, always, always - FOREVER, always + FOREVER)
+        never = _constant(-FOREVER, ordered.height)
+        return Timeline(ordered, never, never, _constant(FOREVER, ordered.height))
     known = source.available_column or source.time
     rows = rows.drop_nulls([source.time, known])
-    available = microseconds_of(rows[known]) + min(source.delay, LONGEST)
+    available = microseconds_of(rows[known])
+    if source.delay:
+        available = available + min(source.delay, LONGEST)
     if as_of is not None:
         rows, available = rows.filter(available <= as_of), available[available <= as_of]
-    ids = rows[source.id] if source.id else None
-    versions = ids is not None and ids.n_unique() < rows.height
-    if versions or not is_in_order(rows, source.time, source.id):
+    if not _is_in_order(source, rows):
         order = _total_order(source, rows, available)
         rows, available = rows[order], available[order]
     time = microseconds_of(rows[source.time])
-    until = _superseded(rows[str(source.id)], available) if versions else np.full(len(time), FOREVER)
-    return Timeline(rows, time, available, np.maximum(time + 1, available), until)
+    until = _superseded(rows[source.id], available) if source.id else _constant(FOREVER, len(time))
+    return Timeline(rows, time, available, until)
 
 
-def is_in_order(rows: pl.DataFrame, time: str, id_: str | None) -> bool:
-    """Say whether rows are by time, then id, as ingest leaves them; much cheaper than sorting them again."""
-    if id_ is None:
-        return False
-    moment, before = pl.col(time), pl.col(time).shift()
-    tied = (moment == before) & (pl.col(id_) >= pl.col(id_).shift())
-    return bool(rows.select(((moment > before) | tied).slice(1).all(ignore_nulls=False)).item())
+def _constant(value: int, size: int) -> Ints:
+    """One value for every row, in the memory of one."""
+    return np.broadcast_to(np.int64(value), size)
+
+
+def _is_in_order(source: SourceProgram, rows: pl.DataFrame) -> bool:
+    """Whether rows are strictly by time, then id, as ingest leaves them; much cheaper than sorting them again."""
+    time, before = pl.col(str(source.time)), pl.col(str(source.time)).shift()
+    later = time > before
+    if source.id is not None and rows[source.id].null_count() == 0:
+        later = later | ((time == before) & (pl.col(source.id) > pl.col(source.id).shift()))
+    return bool(rows.select(later.slice(1).all()).item())
 
 
 def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> Ints:
@@ -76,6 +84,8 @@ def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> 
 
 def _superseded(ids: pl.Series, available: Ints) -> Ints:
     """Per row, the last moment at which it is its id's latest version. Rows without an id are never superseded."""
+    if ids.n_unique() == len(ids):
+        return _constant(FOREVER, len(ids))
     until = np.full(len(available), FOREVER)
     # Dense ranks put versions of one id together; the rows are in total order, which breaks ties in availability.
     codes = ids.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()

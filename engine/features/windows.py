@@ -19,6 +19,7 @@ from engine.features.coverage import Coverage, Queries, Ranges, coverage_of, ord
 from engine.features.exact import (
     Flags,
     Integers,
+    by_blocks,
     finalise_mean,
     finalise_smoothed,
     finalise_std,
@@ -26,7 +27,7 @@ from engine.features.exact import (
     quantile_rank,
     quantise,
 )
-from engine.features.frames import Ints, plain
+from engine.features.frames import Codes, Ints, plain
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import evaluate, lower
 from engine.features.operands import Operand, operand_of
@@ -48,21 +49,27 @@ class Joined:
     queries: Queries
     coverage: Coverage
     rows: Ints
-    codes: Ints
+    codes: Codes
     low: Ints
 
-    def until(self, leave: Ints) -> Ranges:
-        """The ranges of the rows, when each counts up to the moment `leave`, inclusive, or until it is replaced."""
-        last = np.minimum(leave, self.timeline.until[self.rows])
-        return Ranges(self.low, np.maximum(self.coverage.find(self.codes, last + 1), self.low))
+    def within(self, age: int | None) -> Ranges:
+        """The ranges of the rows, when each counts up to this age, inclusive, or until it is replaced."""
+        last = self.timeline.until[self.rows]
+        if age is not None:
+            leave = self.timeline.time[self.rows]
+            leave += min(age, LONGEST)
+            np.minimum(last, leave, out=last)
+        last += 1
+        high = self.coverage.find(self.codes, last)
+        return Ranges(self.low, np.maximum(high, self.low, out=high))
 
 
-def join_events(timeline: Timeline, queries: Queries, codes: Ints) -> Joined:
+def join_events(timeline: Timeline, queries: Queries, codes: Codes) -> Joined:
     """Keep the rows whose key the spine has, by key."""
     rows = order_by_code(codes)
     coverage = coverage_of(queries, len(rows))
     kept = codes[rows]
-    return Joined(timeline, queries, coverage, rows, kept, coverage.find(kept, timeline.enter[rows]))
+    return Joined(timeline, queries, coverage, rows, kept, coverage.find(kept, timeline.enter(rows)))
 
 
 def compute_windows(
@@ -75,7 +82,7 @@ def compute_windows(
     group = _Group(joined, _Rows(joined.timeline.frame, columns, *spine))
     made: dict[str, pl.Series] = {}
     for window in dict.fromkeys(step.window for step in steps):  # one at a time: its ranges are the bulk of the memory
-        piece = _Slice(group, joined.until(joined.timeline.time[joined.rows] + min(window, LONGEST)))
+        piece = _Slice(group, joined.within(window))
         of_window = sorted((s for s in steps if s.window == window), key=lambda s: (str(s.where), str(s.of)))
         made.update((step.name, _compute_one(piece, step)) for step in of_window)
     return [made[step.name].alias(step.name) for step in steps]
@@ -267,16 +274,17 @@ def _moments(piece: _Slice, step: Window) -> pl.Series:
     values = chosen.take(quanta)
     if step.agg == "std":
         spread = piece.coverage.spread(ranges, values, most)
-        return _measured(piece, step, finalise_std(count, spread, decimals), np.nan)
+        return _measured(piece, step, by_blocks(lambda n, s: finalise_std(n, s, decimals), count, spread), np.nan)
     key = ("total", id(chosen), step.of, decimals)
     total = piece.kept.get(key, lambda: piece.coverage.total(ranges, values, most))
     if step.agg == "sum":
         return _counted(piece, step, count, finalise_sum(total, decimals) if step.type == "f64" else total)
     if step.agg == "mean":
-        return _measured(piece, step, finalise_mean(count, total, decimals), np.nan)
+        return _measured(piece, step, by_blocks(lambda n, s: finalise_mean(n, s, decimals), count, total), np.nan)
     if step.prior is None or step.weight is None:
         raise _edited(step, "`smoothed_mean` without `prior` and `weight`")
-    smoothed = finalise_smoothed(count, total, decimals, (step.prior, step.weight))
+    prior = (step.prior, step.weight)
+    smoothed = by_blocks(lambda n, s: finalise_smoothed(n, s, decimals, prior), count, total)
     return _measured(piece, step, smoothed, step.prior)
 
 
