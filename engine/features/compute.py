@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from engine.errors import DataError
-from engine.features.frames import Codes, Ints, conform, microseconds_of
-from engine.features.coverage import Queries, sort_queries
+from engine.features.frames import Ints, conform, microseconds_of
+from engine.features.joining import Joined, join_rows
 from engine.features.lookups import compute_lookups
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import Lowered, evaluate, lower
@@ -24,7 +24,7 @@ from engine.features.steps import EVENT_TIME, AnyStep, Encoded, FeatureProgram, 
 from engine.features.syntax import Column, walk
 from engine.features.timeline import Timeline, build_timeline
 from engine.features.timestamps import Moment, moment_of
-from engine.features.windows import Joined, compute_windows, join_events
+from engine.features.windows import compute_windows
 
 __all__ = ["compute", "spine_of"]
 
@@ -92,19 +92,17 @@ class _Evaluation:
         for join, lookups in level.lookups.items():
             columns += compute_lookups(self._join(join, frame), lookups)
         for join, windows in level.windows.items():
-            types = self._program.sources[join[0]].columns
-            columns += compute_windows(self._join(join, frame), windows, types, (frame, self._fields))
+            joined = self._join(join, frame)
+            held = joined.timeline.frame, self._program.sources[join[0]].columns
+            columns += compute_windows(joined, windows, held, (frame, self._fields))
         return columns
 
     def _join(self, join: _Join, frame: pl.DataFrame) -> Joined:
         if join not in self._joined:
             timeline = self._timeline(join[0])
             asked, held = match_keys(frame, timeline.frame, join[1])
-            self._joined[join] = join_events(timeline, self._sorted(asked), held)
+            self._joined[join] = join_rows(timeline, self._times, asked, held)
         return self._joined[join]
-
-    def _sorted(self, codes: Codes) -> Queries:
-        return sort_queries(codes, self._times)
 
     def _timeline(self, name: str) -> Timeline:
         if name not in self._timelines:

@@ -31,26 +31,16 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Spine rows with a key, sorted by key and time. `row` gives each position's spine row, `place` the reverse.
-
-    `place` is `count` for a spine row without a key.
-    """
+    """Spine rows with a key, sorted by key and time: `row` (q,), `codes` (q,) from 0, `times` (q,) in microseconds."""
 
     row: Ints
     codes: Codes
     times: Ints
-    place: Ints
 
     @property
     def count(self) -> int:
-        """How many spine rows have a key."""
+        """How many there are."""
         return len(self.row)
-
-    def spread(self, values: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
-        """Values by position as values by spine row; rows without a key get `fill`."""
-        if self.count == len(self.place):
-            return values[self.place]
-        return np.append(values, np.array(fill, dtype=values.dtype))[self.place]
 
 
 class Coverage(Protocol):
@@ -92,45 +82,12 @@ class Coverage(Protocol):
         ...
 
 
-def coverage_of(queries: Queries, events: int) -> Coverage:
-    """The implementation for that many queries and events."""
-    if queries.count + events >= COMPILED_FROM:
+def coverage_of(queries: Queries, *, compiled: bool) -> Coverage:
+    """One of the two implementations."""
+    if compiled:
         from engine.features.coverage_compiled import CompiledCoverage  # noqa: PLC0415 - imports numba
 
         return CompiledCoverage(queries)
     from engine.features.coverage_arrays import ArrayCoverage  # noqa: PLC0415 - the other half of the choice
 
     return ArrayCoverage(queries)
-
-
-def sort_queries(codes: Codes, times: Ints) -> Queries:
-    """Sort queries by key code and time; a negative code is a null key, which matches nothing."""
-    if np.all(times[1:] >= times[:-1]):  # as training has them
-        row = order_by_code(codes)
-    else:
-        order = np.argsort(times, kind="stable")
-        row = order[order_by_code(codes[order])]
-    place = np.full(len(codes), len(row))
-    place[row] = np.arange(len(row))
-    return Queries(row, codes[row], times[row], place)
-
-
-def order_by_code(codes: Codes) -> Ints:
-    """Indices by code, stable; negative codes are left out."""
-    held = np.flatnonzero(codes >= 0)
-    kept = codes[held] if len(held) < len(codes) else codes
-    if len(kept) and kept.max() < 1 << 16:
-        order = np.argsort(kept.astype(np.uint16), kind="stable")  # 16 bits take a radix sort
-    elif len(kept) >= COMPILED_FROM:
-        from engine.features.coverage_compiled import counting_order  # noqa: PLC0415 - imports numba
-
-        order = counting_order(kept)
-    else:
-        order = np.argsort(kept, kind="stable")
-    return held[order] if len(held) < len(codes) else order
-
-
-def in_order(ranges: Ranges) -> bool:
-    """Whether ranges neither begin nor end before an earlier one: then events leave in the order in which they came."""
-    low, high = ranges.low, ranges.high
-    return bool(np.all(low[1:] >= low[:-1]) and np.all(high[1:] >= high[:-1]))

@@ -1,8 +1,8 @@
 """Compiled sweeps over sorted queries. Called by `coverage_compiled` only; importing this module imports numba.
 
-A kernel visits the query positions `[first, last)` in order and keeps a state. Events are added at their `low` and
-removed at their `high`: two streams, each sorted, of (position, value); cursors say where a kernel's share of a stream
-begins. Everything is a 64-bit integer, so neither the order of additions nor the number of threads changes a result.
+A kernel visits the query positions in order and keeps a state. Events are added at their `low` and removed at their
+`high`: two streams, each sorted, of (position, value). Everything is a 64-bit integer, so the order of additions changes
+no result.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def ascending(values):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def count(low, high, cursor, span, counts):  # type: ignore[no-untyped-def]
+def count(low, high, counts):  # type: ignore[no-untyped-def]
     """How many events there are at each position."""
-    adding, removing, held = cursor[0], cursor[1], 0
-    for at in range(span[0], span[1]):
+    adding, removing, held = 0, 0, 0
+    for at in range(len(counts)):
         while adding < len(low) and low[adding] <= at:
             held += 1
             adding += 1
@@ -79,10 +79,10 @@ def count(low, high, cursor, span, counts):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def total(low, added, high, removed, cursor, span, totals):  # type: ignore[no-untyped-def]
+def total(low, added, high, removed, totals):  # type: ignore[no-untyped-def]
     """Sums of the events' values; 64 bits wrap, so a sum that fits is exact."""
-    adding, removing, held = cursor[0], cursor[1], 0
-    for at in range(span[0], span[1]):
+    adding, removing, held = 0, 0, 0
+    for at in range(len(totals)):
         while adding < len(low) and low[adding] <= at:
             held += added[adding]
             adding += 1
@@ -116,11 +116,11 @@ def _nearest(high, low):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def spread(low, added, high, removed, cursor, span, spreads):  # type: ignore[no-untyped-def]
+def spread(low, added, high, removed, spreads):  # type: ignore[no-untyped-def]
     """Compute n * sum(x^2) - sum(x)^2, exact in 128 bits, as the nearest doubles; the caller has checked that it fits."""
-    adding, removing = cursor[0], cursor[1]
+    adding, removing = 0, 0
     held, summed, top, bottom = 0, 0, _ZERO, _ZERO
-    for at in range(span[0], span[1]):
+    for at in range(len(spreads)):
         while adding < len(low) and low[adding] <= at:
             value = added[adding]
             size = np.uint64(abs(value))
@@ -144,14 +144,14 @@ def spread(low, added, high, removed, cursor, span, spreads):  # type: ignore[no
 
 
 @njit(**_OPTIONS)
-def largest_in_order(low, high, values, cursor, span, queue, best):  # type: ignore[no-untyped-def]
+def largest_in_order(low, high, values, queue, best):  # type: ignore[no-untyped-def]
     """The largest value at each position, where events leave in the order in which they came: a monotone queue.
 
     `queue` is a ring of a power of two, larger than the most events at one position. `best` keeps what it has where
     there is none.
     """
-    mask, head, tail, adding = len(queue) - 1, 0, 0, cursor[0]
-    for at in range(span[0], span[1]):
+    mask, head, tail, adding = len(queue) - 1, 0, 0, 0
+    for at in range(len(best)):
         while head < tail and high[queue[head & mask]] <= at:
             head += 1
         while adding < len(low) and low[adding] <= at:
@@ -181,13 +181,13 @@ def _sink(heap, size, values, event):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def largest(low, until, values, cursor, span, heap, best):  # type: ignore[no-untyped-def]
+def largest(low, until, values, heap, best):  # type: ignore[no-untyped-def]
     """The same for events that leave in any order: a heap whose root is dropped when it has left.
 
     `until` is where each event of the stream of additions leaves; `heap` has room for all of them.
     """
-    size, adding = 0, cursor[0]
-    for at in range(span[0], span[1]):
+    size, adding = 0, 0
+    for at in range(len(best)):
         while adding < len(low) and low[adding] <= at:
             child = size
             while child and values[heap[(child - 1) >> 1]] < values[adding]:
@@ -204,10 +204,10 @@ def largest(low, until, values, cursor, span, heap, best):  # type: ignore[no-un
 
 
 @njit(**_OPTIONS)
-def distinct(low, added, high, removed, cursor, span, held, counts):  # type: ignore[no-untyped-def]
+def distinct(low, added, high, removed, held, counts):  # type: ignore[no-untyped-def]
     """How many different codes there are at each position; `held` is zeros, one a code."""
-    adding, removing, different = cursor[0], cursor[1], 0
-    for at in range(span[0], span[1]):
+    adding, removing, different = 0, 0, 0
+    for at in range(len(counts)):
         while adding < len(low) and low[adding] <= at:
             held[added[adding]] += 1
             different += held[added[adding]] == 1
@@ -220,14 +220,14 @@ def distinct(low, added, high, removed, cursor, span, held, counts):  # type: ig
 
 
 @njit(**_OPTIONS)
-def nth(low, added, high, removed, cursor, span, tree, targets, found):  # type: ignore[no-untyped-def]
+def nth(low, added, high, removed, tree, targets, found):  # type: ignore[no-untyped-def]
     """The code with rank `targets` (from 1) among those at each position: a binary indexed tree (Fenwick, 1994).
 
     `tree` is zeros, one more than a power of two above every code; `found` keeps what it has where the rank is below 1.
     The caller asks for no rank above the number of events.
     """
-    adding, removing, width = cursor[0], cursor[1], len(tree) - 1
-    for at in range(span[0], span[1]):
+    adding, removing, width = 0, 0, len(tree) - 1
+    for at in range(len(found)):
         while adding < len(low) and low[adding] <= at:
             node = added[adding] + 1
             while node <= width:
@@ -253,16 +253,16 @@ def nth(low, added, high, removed, cursor, span, tree, targets, found):  # type:
 
 
 @njit(**_OPTIONS)
-def frequent(low, added, high, removed, cursor, span, work, rank, found):  # type: ignore[no-untyped-def]
+def frequent(low, added, high, removed, work, rank, found):  # type: ignore[no-untyped-def]
     """The code that is the `rank`-th most frequent at each position, the smaller code first among equals.
 
     `work` has three rows of zeros, one a code: counts, the codes that are there, and where each stands among those. A
     query costs the number of different codes times the rank.
     """
-    adding, removing, different = cursor[0], cursor[1], 0
+    adding, removing, different = 0, 0, 0
     counts, present, place_of = work[0], work[1], work[2]
     chosen = np.zeros(rank, np.int64)
-    for at in range(span[0], span[1]):
+    for at in range(len(found)):
         while adding < len(low) and low[adding] <= at:
             code = added[adding]
             if counts[code] == 0:

@@ -7,15 +7,14 @@ minimum, quantile and all other selections are one algorithm, and the integer th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from engine.features.exact import Doubles, Flags
-from engine.features.frames import Ints, gather
-from engine.features.lowered_functions import DTYPES
+from engine.features.frames import Ints
 
 _SIGN = np.int64(2**63 - 1)
 _EDGE = 2**63
@@ -23,12 +22,11 @@ _EDGE = 2**63
 
 @dataclass(frozen=True)
 class Operand:
-    """`physical` (n,) and `valid` (n,), in the order of the rows; `texts` are the distinct texts in order, if it is one."""
+    """`physical` (n,) and `valid` (n,), in the order of the rows."""
 
     physical: Ints
     valid: Flags
     type: str
-    texts: pl.Series | None = field(default=None, compare=False)
 
     @cached_property
     def dense(self) -> tuple[Ints, Ints]:
@@ -56,23 +54,10 @@ class Operand:
             return _EDGE if value > 0 else -_EDGE
         return min(max(math.ceil(value), -_EDGE), _EDGE)
 
-    def decode(self, physical: Ints, present: Flags) -> pl.Series:
-        """Values of the operand's type from their integers; null where not `present`."""
-        if self.texts is not None:
-            return gather(self.texts, np.where(present, physical, -1))
-        made = pl.Series(unsortable(physical) if self.type == "f64" else physical)
-        if not present.all():
-            made = pl.select(pl.when(pl.Series(present)).then(made)).to_series()
-        return made.cast(DTYPES[self.type])
-
 
 def operand_of(values: pl.Series, type_: str) -> Operand:
-    """Values as integers; doubles are finite and have no negative zero."""
+    """Values as integers: doubles are finite and have no negative zero, texts are already numbered in their order."""
     valid = values.is_not_null().to_numpy()
-    if type_ == "str":
-        texts = values.drop_nulls().unique().sort()
-        codes = values.replace_strict(texts, pl.Series(range(len(texts)), dtype=pl.Int64), default=None)
-        return Operand(codes.cast(pl.Int64).fill_null(0).to_numpy(), valid, type_, texts)
     if type_ == "f64":
         return Operand(sortable(values.fill_null(0.0).to_numpy()), valid, type_)
     plain = values.dt.epoch("us") if type_ == "timestamp" else values

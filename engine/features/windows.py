@@ -11,81 +11,44 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from engine.errors import IntegrityError
-from engine.features.coverage import Coverage, Queries, Ranges, coverage_of, order_by_code
-from engine.features.exact import (
-    Flags,
-    Integers,
-    by_blocks,
-    finalise_mean,
-    finalise_smoothed,
-    finalise_std,
-    finalise_sum,
-    quantile_rank,
-    quantise,
-)
-from engine.features.frames import Codes, Ints, plain
+from engine.features.columns import Column
+from engine.features.coverage import Coverage, Ranges
+from engine.features.exact import Flags, quantile_rank, quantise
+from engine.features.finalising import Made, absent, counted, deviated, fills_nulls, given, selected, summed
+from engine.features.frames import Ints, plain
+from engine.features.joining import Joined, Piece
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import evaluate, lower
 from engine.features.operands import Operand, operand_of
 from engine.features.steps import Window
 from engine.features.syntax import Expression
-from engine.features.timeline import LONGEST, Timeline
 
 T = TypeVar("T")
+Side = tuple[pl.DataFrame, dict[str, str]]
+"""Rows, and the types of their columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A timeline's rows that have a key of the spine, by key and in total order: `rows` are their indices, `codes` their keys.
-
-    `low` is the first query that each counts for, whatever the window.
-    """
-
-    timeline: Timeline
-    queries: Queries
-    coverage: Coverage
-    rows: Ints
-    codes: Codes
-    low: Ints
-
-    def within(self, age: int | None) -> Ranges:
-        """The ranges of the rows, when each counts up to this age, inclusive, or until it is replaced."""
-        last = self.timeline.until[self.rows]
-        if age is not None:
-            leave = self.timeline.time[self.rows]
-            leave += min(age, LONGEST)
-            np.minimum(last, leave, out=last)
-        last += 1
-        high = self.coverage.find(self.codes, last)
-        return Ranges(self.low, np.maximum(high, self.low, out=high))
+def compute_windows(joined: Joined, steps: Sequence[Window], history: Side, spine: Side) -> list[pl.Series]:
+    """One series a step, in spine order. The steps share source and join; `include_request` reads the spine's fields."""
+    rows = _Rows(steps, history, spine)
+    columns = {step.name: Column(spine[0].height, step.type, absent(step)) for step in steps}
+    joined.each_piece(lambda piece: _evaluate(_Group(piece, rows), steps, columns))
+    made = []
+    for step in steps:
+        values = columns.pop(step.name).series(step.name, rows.texts(step))
+        made.append(values.fill_null(pl.lit(step.empty, dtype=DTYPES[step.type])) if fills_nulls(step) else values)
+    return made
 
 
-def join_events(timeline: Timeline, queries: Queries, codes: Codes) -> Joined:
-    """Keep the rows whose key the spine has, by key."""
-    rows = order_by_code(codes)
-    coverage = coverage_of(queries, len(rows))
-    kept = codes[rows]
-    return Joined(timeline, queries, coverage, rows, kept, coverage.find(kept, timeline.enter(rows)))
-
-
-def compute_windows(
-    joined: Joined, steps: Sequence[Window], columns: dict[str, str], spine: tuple[pl.DataFrame, dict[str, str]]
-) -> list[pl.Series]:
-    """One series a step, in spine order. The steps share source and join; `columns` are the source's types.
-
-    `spine` are the rows that are asked about and the types of their fields: `include_request` reads them.
-    """
-    group = _Group(joined, _Rows(joined.timeline.frame, columns, *spine))
-    made: dict[str, pl.Series] = {}
+def _evaluate(group: _Group, steps: Sequence[Window], columns: dict[str, Column]) -> None:
     for window in dict.fromkeys(step.window for step in steps):  # one at a time: its ranges are the bulk of the memory
-        piece = _Slice(group, joined.within(window))
-        of_window = sorted((s for s in steps if s.window == window), key=lambda s: (str(s.where), str(s.of)))
-        made.update((step.name, _compute_one(piece, step)) for step in of_window)
-    return [made[step.name].alias(step.name) for step in steps]
+        piece = _Slice(group, group.piece.within(window))
+        of_window = [step for step in steps if step.window == window]
+        for step in sorted(of_window, key=lambda step: (str(step.where), str(step.of))):
+            values, valid = _compute_one(piece, step)
+            columns[step.name].put(group.piece.queries.row, values, valid)
 
 
 class _Kept:
@@ -102,20 +65,43 @@ class _Kept:
 
 
 class _Rows:
-    """Row expressions over the history, and over the rows that are asked about."""
+    """Row expressions over the history, followed by those over the rows that are asked about where a step takes them."""
 
-    def __init__(
-        self, history: pl.DataFrame, columns: dict[str, str], spine: pl.DataFrame, fields: dict[str, str]
-    ) -> None:
-        self._sides = ((history, columns), (spine, fields))
+    def __init__(self, steps: Sequence[Window], history: Side, spine: Side) -> None:
+        self._sides = (history, spine)
+        self.height = history[0].height
+        self._values: dict[tuple[Expression, bool], pl.Series] = {}
+        self._texts: dict[tuple[Expression, bool], pl.Series] = {}
+        wanted = {(step.of, step.of_type, step.include_request) for step in steps}
+        wanted |= {(step.where, "bool", step.include_request) for step in steps}
+        for tree, type_, request in wanted:
+            if tree is not None and type_ is not None:
+                self._values[tree, request] = self._evaluate(tree, type_, request=request)
+                if type_ == "str":
+                    self._number(tree, request=request)
 
-    def values(self, tree: Expression, type_: str, *, request: bool) -> pl.Series:
-        """One value a history row, followed by one a spine row if `request`."""
+    def _evaluate(self, tree: Expression, type_: str, *, request: bool) -> pl.Series:
         made = [
             plain(evaluate(lower({"0": tree}, types), frame)["0"]).cast(DTYPES[type_])
             for frame, types in self._sides[: 1 + request]
         ]
-        return pl.concat(made) if request else made[0]
+        return pl.concat(made, rechunk=True) if request else made[0]
+
+    def _number(self, tree: Expression, *, request: bool) -> None:
+        """Replace texts by their rank: there are fewer of them than of rows."""
+        values = self._values[tree, request]
+        texts = values.drop_nulls().unique().sort()
+        ranks = pl.Series(range(len(texts)), dtype=pl.Int64)
+        self._texts[tree, request] = texts
+        self._values[tree, request] = values.replace_strict(texts, ranks, default=None, return_dtype=pl.Int64)
+
+    def take(self, tree: Expression, order: Ints, *, request: bool) -> pl.Series:
+        """The values of these rows; texts as integers."""
+        return self._values[tree, request].gather(order)
+
+    def texts(self, step: Window) -> pl.Series | None:
+        """The distinct texts in order, if the step gives one of them."""
+        return self._texts[step.of, step.include_request] if step.type == "str" and step.of is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +113,7 @@ class _Chosen:
 
     index: Ints | None
     low: Ints
-    requests: int
+    requests: bool
 
     def take(self, values: Ints) -> Ints:
         """Those of all values."""
@@ -136,25 +122,22 @@ class _Chosen:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What the windows of one join share."""
+    """What the windows of one piece share."""
 
-    joined: Joined
+    piece: Piece
     source: _Rows
     kept: _Kept = field(default_factory=_Kept)
 
     def values(self, step: Window) -> pl.Series:
-        """A step's operand, by row."""
-        of, type_ = _operand(step)
-        make = lambda: self.source.values(of, type_, request=step.include_request)  # noqa: E731
-        return self.kept.get(("values", of, step.include_request), make)
+        """A step's operand, by key."""
+        of, request = given(step, step.of), step.include_request
+        make = lambda: self.source.take(of, self.order(request=request), request=request)  # noqa: E731
+        return self.kept.get(("values", of, request), make)
 
     def operand(self, step: Window) -> Operand:
         """A step's operand as integers that sort as it does, by key."""
-        return self.kept.get(("operand", step.of, step.include_request), lambda: self._make_operand(step))
-
-    def _make_operand(self, step: Window) -> Operand:
-        made, order = operand_of(self.values(step), _operand(step)[1]), self._order(step)
-        return Operand(made.physical[order], made.valid[order], made.type, made.texts)
+        key = ("operand", step.of, step.include_request)
+        return self.kept.get(key, lambda: operand_of(self.values(step), given(step, step.of_type)))
 
     def quanta(self, step: Window) -> tuple[Ints, Flags]:
         """A step's operand as exact integers, by key, and which are valid."""
@@ -163,10 +146,8 @@ class _Group:
 
     def _make_quanta(self, step: Window) -> tuple[Ints, Flags]:
         quanta, valid = quantise(self.values(step), step.decimals or 0)
-        order = self._order(step)
         present = self.operand(step).valid
-        flags = valid[order]
-        return quanta[order], present if np.array_equal(flags, present) else flags
+        return quanta, present if np.array_equal(valid, present) else valid
 
     def codes(self, step: Window) -> tuple[Ints, Ints]:
         """A step's operand numbered in the order of its values, by key, and the distinct values."""
@@ -182,42 +163,37 @@ class _Group:
         return self.kept.get(key, lambda: self._choose(step, valid))
 
     def _choose(self, step: Window, valid: Flags | None) -> _Chosen:
-        requests = self.joined.queries.count if step.include_request else 0
-        low = np.concatenate([self.joined.low, np.arange(requests)]) if requests else self.joined.low
+        request, low = step.include_request, self.piece.low
+        if request:
+            low = np.concatenate([low, np.arange(self.piece.queries.count)])
         keep = np.ones(len(low), dtype=np.bool_) if valid is None else valid
         if step.where is not None:
-            holds = self.source.values(step.where, "bool", request=step.include_request)
-            keep = keep & holds.fill_null(value=False).to_numpy()[self._order(step)]
+            holds = self.source.take(step.where, self.order(request=request), request=request)
+            keep = keep & holds.fill_null(value=False).to_numpy()
         if keep.all():
-            return _Chosen(None, low, requests)
+            return _Chosen(None, low, request)
         index = np.flatnonzero(keep)
-        return _Chosen(index, low[index], int(keep[len(keep) - requests :].sum()) if requests else 0)
+        return _Chosen(index, low[index], request)
 
-    def _order(self, step: Window) -> Ints:
+    def order(self, *, request: bool) -> Ints:
         """Rows by key, then the rows asked about."""
-        joined = self.joined
-        if not step.include_request:
-            return joined.rows
-        return np.concatenate([joined.rows, joined.timeline.frame.height + joined.queries.row])
+        if not request:
+            return self.piece.rows
+        return np.concatenate([self.piece.rows, self.source.height + self.piece.queries.row])
 
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """One window of a group: `every` has a range, maybe empty, for each joined row."""
+    """One window of a group: `every` has a range, maybe empty, for each history row."""
 
     group: _Group
     every: Ranges
     kept: _Kept = field(default_factory=_Kept)
 
     @property
-    def queries(self) -> Queries:
-        """The spine rows."""
-        return self.group.joined.queries
-
-    @property
     def coverage(self) -> Coverage:
         """What computes aggregates."""
-        return self.group.joined.coverage
+        return self.group.piece.coverage
 
     def ranges(self, chosen: _Chosen) -> Ranges:
         """The queries that the chosen rows count for; a row asked about counts for itself."""
@@ -226,7 +202,7 @@ class _Slice:
     def _make_ranges(self, chosen: _Chosen) -> Ranges:
         high = self.every.high
         if chosen.requests:
-            high = np.concatenate([high, np.arange(1, self.queries.count + 1)])
+            high = np.concatenate([high, np.arange(1, self.group.piece.queries.count + 1)])
         return Ranges(chosen.low, chosen.take(high))
 
     def count(self, chosen: _Chosen) -> Ints:
@@ -238,7 +214,7 @@ class _Slice:
         return int(self.count(chosen).max(initial=0))
 
 
-def _compute_one(piece: _Slice, step: Window) -> pl.Series:
+def _compute_one(piece: _Slice, step: Window) -> Made:
     match step.agg:
         case "sum" | "mean" | "std" | "smoothed_mean":
             return _moments(piece, step)
@@ -249,46 +225,35 @@ def _compute_one(piece: _Slice, step: Window) -> pl.Series:
     chosen = piece.group.chosen(step, piece.group.present(step))
     counts = piece.count(chosen)
     if step.agg == "count":
-        return _counted(piece, step, counts, counts)
+        return counted(step, counts, counts)
     codes, levels = piece.group.codes(step)
     found = piece.coverage.distinct(piece.ranges(chosen), chosen.take(codes), len(levels))
-    return _counted(piece, step, counts, found)
+    return counted(step, counts, found)
 
 
-def _histogram(piece: _Slice, step: Window) -> pl.Series:
+def _histogram(piece: _Slice, step: Window) -> Made:
     """How many values lie in the interval."""
     bounds = step.bounds or (None, None)
     key = ("between", step.of, bounds, step.include_request)
     inside = piece.group.kept.get(key, lambda: piece.group.operand(step).between(*bounds))
     counts = piece.count(piece.group.chosen(step, inside))
     every = piece.count(piece.group.chosen(step, piece.group.present(step)))
-    return _counted(piece, step, every, counts)
+    return counted(step, every, counts)
 
 
-def _moments(piece: _Slice, step: Window) -> pl.Series:
+def _moments(piece: _Slice, step: Window) -> Made:
     """Sum, mean and deviation from exact integers."""
-    decimals = step.decimals or 0
     quanta, valid = piece.group.quanta(step)
     chosen = piece.group.chosen(step, valid)
     count, most, ranges = piece.count(chosen), piece.most(chosen), piece.ranges(chosen)
     values = chosen.take(quanta)
     if step.agg == "std":
-        spread = piece.coverage.spread(ranges, values, most)
-        return _measured(piece, step, by_blocks(lambda n, s: finalise_std(n, s, decimals), count, spread), np.nan)
-    key = ("total", id(chosen), step.of, decimals)
-    total = piece.kept.get(key, lambda: piece.coverage.total(ranges, values, most))
-    if step.agg == "sum":
-        return _counted(piece, step, count, finalise_sum(total, decimals) if step.type == "f64" else total)
-    if step.agg == "mean":
-        return _measured(piece, step, by_blocks(lambda n, s: finalise_mean(n, s, decimals), count, total), np.nan)
-    if step.prior is None or step.weight is None:
-        raise _edited(step, "`smoothed_mean` without `prior` and `weight`")
-    prior = (step.prior, step.weight)
-    smoothed = by_blocks(lambda n, s: finalise_smoothed(n, s, decimals, prior), count, total)
-    return _measured(piece, step, smoothed, step.prior)
+        return deviated(step, count, piece.coverage.spread(ranges, values, most))
+    key = ("total", id(chosen), step.of, step.decimals)
+    return summed(step, count, piece.kept.get(key, lambda: piece.coverage.total(ranges, values, most)))
 
 
-def _selection(piece: _Slice, step: Window) -> pl.Series:
+def _selection(piece: _Slice, step: Window) -> Made:
     """One row's value: by value (min, max, quantile, top_k) or by the total order (first, last, last_k)."""
     operand = piece.group.operand(step)
     chosen = piece.group.chosen(step, operand.valid)
@@ -296,21 +261,18 @@ def _selection(piece: _Slice, step: Window) -> pl.Series:
     coverage, physical = piece.coverage, operand.physical
     match step.agg:
         case "min":
-            found, there = ~coverage.largest(ranges, ~chosen.take(physical), most), count > 0
+            return selected(step, ~coverage.largest(ranges, ~chosen.take(physical), most), count > 0)
         case "max":
-            found, there = coverage.largest(ranges, chosen.take(physical), most), count > 0
+            return selected(step, coverage.largest(ranges, chosen.take(physical), most), count > 0)
         case "quantile":
             codes, levels = piece.group.codes(step)
-            found, there = _by_code(levels, coverage.nth(ranges, chosen.take(codes), quantile_rank(count, _q(step))))
+            found = coverage.nth(ranges, chosen.take(codes), quantile_rank(count, given(step, step.q)))
+            return _by_code(step, levels, found)
         case "top_k":
             codes, levels = piece.group.codes(step)
-            found, there = _by_code(levels, coverage.frequent(ranges, chosen.take(codes), _rank(step)))
+            return _by_code(step, levels, coverage.frequent(ranges, chosen.take(codes), given(step, step.rank)))
         case _:
-            place = _placed(coverage, ranges, count, most, step)
-            found, there = _by_code(chosen.take(physical), place)
-    queries = piece.queries
-    picked = operand.decode(queries.spread(found, 0), queries.spread(there, fill=False))
-    return picked if step.empty is None else picked.fill_null(pl.lit(step.empty, dtype=DTYPES[step.type]))
+            return _by_code(step, chosen.take(physical), _placed(coverage, ranges, count, most, step))
 
 
 def _placed(coverage: Coverage, ranges: Ranges, count: Ints, most: int, step: Window) -> Ints:
@@ -321,54 +283,9 @@ def _placed(coverage: Coverage, ranges: Ranges, count: Ints, most: int, step: Wi
     elif step.agg == "last":
         best = coverage.largest(ranges, places, most)
     else:
-        return coverage.nth(ranges, places, np.maximum(count - _rank(step) + 1, 0))
+        return coverage.nth(ranges, places, np.maximum(count - given(step, step.rank) + 1, 0))
     return np.where(count > 0, best, -1)
 
 
-def _by_code(levels: Ints, codes: Ints) -> tuple[Ints, Flags]:
-    """The integers under these codes, and where there is one."""
-    there = codes >= 0
-    return np.append(levels, 0)[codes], there
-
-
-def _operand(step: Window) -> tuple[Expression, str]:
-    """What a step aggregates; the compiler refuses these aggregates without an operand."""
-    if step.of is None or step.of_type is None:
-        raise _edited(step, f"`{step.agg}` without `of`")
-    return step.of, step.of_type
-
-
-def _q(step: Window) -> float:
-    if step.q is None:
-        raise _edited(step, "`quantile` without `q`")
-    return step.q
-
-
-def _rank(step: Window) -> int:
-    if step.rank is None:
-        raise _edited(step, f"`{step.agg}` without `rank`")
-    return step.rank
-
-
-def _edited(step: Window, what: str) -> IntegrityError:
-    return IntegrityError(f"feature `{step.name}`: {what}", hint="the program was edited by hand")
-
-
-def _counted(piece: _Slice, step: Window, count: Ints, values: Integers) -> pl.Series:
-    """A count or a sum: 0 where there is no value, or `empty`; null where an integer leaves 64 bits."""
-    queries = piece.queries
-    spread = queries.spread(values, 0)
-    if spread.dtype == object:
-        made = pl.Series([value if -(2**63) <= value < 2**63 else None for value in spread], dtype=pl.Int64)
-    else:
-        made = pl.Series(spread)
-    if step.empty is None:
-        return made
-    none = pl.Series(queries.spread(count, 0) == 0)
-    return made.set(none, step.empty)
-
-
-def _measured(piece: _Slice, step: Window, values: npt.NDArray[np.float64], absent: float) -> pl.Series:
-    """A mean or a deviation: null where it is not defined, or `empty`; `absent` for a row without a key."""
-    made = pl.Series(piece.queries.spread(values, absent), nan_to_null=True)
-    return made if step.empty is None else made.fill_null(pl.lit(step.empty, dtype=DTYPES[step.type]))
+def _by_code(step: Window, levels: Ints, codes: Ints) -> Made:
+    return selected(step, np.append(levels, 0)[codes], codes >= 0)
