@@ -29,8 +29,8 @@ def conform(frame: pl.DataFrame, columns: Mapping[str, str], what: str) -> pl.Da
     if missing:
         raise DataError(f"{what}: no column {', '.join(missing)}; found: {', '.join(frame.columns) or 'none'}")
     made = pl.DataFrame([_conform_column(frame[name].rechunk(), type_, what) for name, type_ in columns.items()])
-    doubles = [_plain(name) for name, type_ in columns.items() if type_ == "f64"]
-    return made.with_columns(doubles) if doubles else made
+    strange = [name for name, type_ in columns.items() if type_ == "f64" and _is_strange(made[name])]
+    return made.with_columns(map(_plain, strange)) if strange else made
 
 
 def plain(values: pl.Series) -> pl.Series:
@@ -38,9 +38,15 @@ def plain(values: pl.Series) -> pl.Series:
 
     A zero is written as a constant, because Polars leaves `x + 0.0` out and keeps the sign.
     """
-    if values.dtype != pl.Float64:
+    if values.dtype != pl.Float64 or not _is_strange(values):
         return values
     return values.to_frame().select(_plain(values.name)).to_series()
+
+
+def _is_strange(doubles: pl.Series) -> bool:
+    """Whether there may be something to replace; if not, a column is kept and not copied."""
+    value = pl.col(doubles.name)
+    return bool(doubles.to_frame().select(((value == 0) | ~value.is_finite()).any()).item())
 
 
 def _plain(name: str) -> pl.Expr:
