@@ -8,6 +8,7 @@ correctly rounded operations, the same for 64-bit integers and for Python's own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 _BLOCK = 1 << 16
+_INT64 = 2**63
 QUANTUM_LIMIT = 2**50
 """Beyond this a quantised double is null: below it, quantising twice gives the same integer."""
 
@@ -80,9 +82,17 @@ def finalise_smoothed(count: Integers, total: Integers, decimals: int, prior: tu
 
 
 def quantile_rank(count: Integers, q: float) -> npt.NDArray[np.int64]:
-    """The rank, from 1, of the quantile `q` of that many values (Hyndman and Fan 1996, type 1); 0 where there is none."""
-    rank = np.maximum(np.ceil(to_doubles(count) * q), 1.0).astype(np.int64)
-    return np.where(count > 0, np.minimum(rank, count), 0)
+    """The rank, from 1, of the quantile `q` of that many values (Hyndman and Fan 1996, type 1); 0 where there is none.
+
+    `q` is the decimal number as it is written, so the rank is exact.
+
+    >>> quantile_rank(np.array([0, 1, 100]), 0.07).tolist()
+    [0, 1, 7]
+    """
+    share = Fraction(repr(q))
+    wide = count.astype(object) if int(count.max(initial=0)) * share.numerator >= _INT64 - share.denominator else count
+    rank = (wide * share.numerator + share.denominator - 1) // share.denominator
+    return np.where(count > 0, np.maximum(rank, 1), 0).astype(np.int64)
 
 
 def by_blocks(

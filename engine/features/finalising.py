@@ -34,12 +34,14 @@ def absent(step: Window) -> float | None:
     """What a step gives where there is no row at all; `None` is null."""
     if step.agg in _COUNTED:
         return 0 if step.empty is None else float(step.empty) if step.type == "f64" else int(step.empty)
-    return step.prior if step.agg == "smoothed_mean" else None
+    if step.agg == "smoothed_mean":
+        return step.prior if step.empty is None else float(step.empty)
+    return None
 
 
 def fills_nulls(step: Window) -> bool:
     """Whether `empty` stands for every null: an integer sum that leaves 64 bits is null whatever `empty` says."""
-    return step.empty is not None and step.agg not in _COUNTED
+    return step.empty is not None and step.agg not in _COUNTED and step.agg != "smoothed_mean"
 
 
 def counted(step: Window, count: Ints, values: Integers) -> Made:
@@ -60,7 +62,8 @@ def summed(step: Window, count: Ints, total: Integers) -> Made:
     if step.agg == "mean":
         return by_blocks(lambda n, s: finalise_mean(n, s, decimals), count, total), None
     prior = given(step, step.prior), given(step, step.weight)
-    return by_blocks(lambda n, s: finalise_smoothed(n, s, decimals, prior), count, total), None
+    smoothed = by_blocks(lambda n, s: finalise_smoothed(n, s, decimals, prior), count, total)
+    return np.where(count > 0, smoothed, absent(step)).astype(np.float64), None
 
 
 def deviated(step: Window, count: Ints, spread: Doubles) -> Made:

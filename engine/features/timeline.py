@@ -51,11 +51,13 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
         available = available + min(source.delay, LONGEST)
     if as_of is not None:
         rows, available = rows.filter(available <= as_of), available[available <= as_of]
-    if not _is_in_order(source, rows):
+    ids = rows[source.id] if source.id else None
+    versions = ids is not None and ids.n_unique() < rows.height
+    if versions or not is_in_order(rows, source.time, source.id):
         order = _total_order(source, rows, available)
         rows, available = rows[order], available[order]
     time = microseconds_of(rows[source.time])
-    until = _superseded(rows[source.id], available) if source.id else _constant(FOREVER, len(time))
+    until = _superseded(rows[str(source.id)], available) if versions else _constant(FOREVER, len(time))
     return Timeline(rows, time, available, until)
 
 
@@ -64,13 +66,13 @@ def _constant(value: int, size: int) -> Ints:
     return np.broadcast_to(np.int64(value), size)
 
 
-def _is_in_order(source: SourceProgram, rows: pl.DataFrame) -> bool:
-    """Whether rows are strictly by time, then id, as ingest leaves them; much cheaper than sorting them again."""
-    time, before = pl.col(str(source.time)), pl.col(str(source.time)).shift()
-    later = time > before
-    if source.id is not None and rows[source.id].null_count() == 0:
-        later = later | ((time == before) & (pl.col(source.id) > pl.col(source.id).shift()))
-    return bool(rows.select(later.slice(1).all()).item())
+def is_in_order(rows: pl.DataFrame, time: str, id_: str | None) -> bool:
+    """Say whether rows are by time, then id, as ingest leaves them; much cheaper than sorting them again."""
+    moment, before = pl.col(time), pl.col(time).shift()
+    later = moment > before
+    if id_ is not None:
+        later |= (moment == before) & (pl.col(id_) >= pl.col(id_).shift())
+    return bool(rows.select(later.slice(1).all(ignore_nulls=False)).item())
 
 
 def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> Ints:
@@ -84,8 +86,6 @@ def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> 
 
 def _superseded(ids: pl.Series, available: Ints) -> Ints:
     """Per row, the last moment at which it is its id's latest version. Rows without an id are never superseded."""
-    if ids.n_unique() == len(ids):
-        return _constant(FOREVER, len(ids))
     until = np.full(len(available), FOREVER)
     # Dense ranks put versions of one id together; the rows are in total order, which breaks ties in availability.
     codes = ids.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
