@@ -14,20 +14,19 @@ from engine.features.lowered_functions import DTYPES
 
 
 class Column:
-    """One value a spine row. Every piece puts those of its own rows; other rows keep `absent` (null if `None`)."""
+    """One value a spine row. Every piece puts those of its own rows, and every row is in one piece."""
 
-    def __init__(self, size: int, type_: str, absent: float | None = None) -> None:
+    def __init__(self, size: int, type_: str) -> None:
         self._type = type_
         double = type_ == "f64"
-        start = (np.nan if double else 0) if absent is None else absent
-        self._values = np.full(size, start, dtype=np.float64 if double else np.int64)
-        self._valid = None if double else np.full(size, absent is not None)
+        self._values = np.empty(size, dtype=np.float64 if double else np.int64)
+        self._valid = None if double else np.ones(size, dtype=np.bool_)
 
     def put(self, rows: Ints, values: npt.NDArray[Any], valid: Flags | None) -> None:
         """Values of these rows: doubles with NaN for null, or integers, null where not `valid`."""
         self._values[rows] = values
-        if self._valid is not None:
-            self._valid[rows] = True if valid is None else valid
+        if self._valid is not None and valid is not None:
+            self._valid[rows] = valid
 
     def series(self, name: str, texts: pl.Series | None = None) -> pl.Series:
         """The column; for texts, the integers are places among `texts`."""

@@ -93,13 +93,17 @@ class Joined:
 
 
 def join_rows(timeline: Timeline, times: Ints, asked: Codes, held: Codes) -> Joined:
-    """Sort both sides by key code; a negative code is a null or an unmatched key, and left out. `times` are the spine's."""
+    """Sort both sides by key code; `times` are the spine's. History rows with a negative code have no key of the spine.
+
+    Spine rows with one have a null key: they are a last key without history, since each may still count for itself.
+    """
+    size = int(asked.max(initial=-1)) + 2
+    asked = np.where(asked < 0, np.int32(size - 1), asked)
     if np.all(times[1:] >= times[:-1]):  # as training has them
         by_key = _by_code(asked)
     else:
         order = np.argsort(times, kind="stable")
         by_key = order[_by_code(asked[order])].astype(np.int32)
-    size = int(asked.max(initial=-1)) + 1
     return Joined(timeline, times, by_key, _count(asked, size), _by_code(held), _count(held, size))
 
 

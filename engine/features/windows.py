@@ -16,7 +16,7 @@ import polars as pl
 from engine.features.columns import Column
 from engine.features.coverage import Coverage, Ranges
 from engine.features.exact import Flags, quantile_rank, quantise
-from engine.features.finalising import Made, absent, counted, deviated, fills_nulls, given, selected, summed
+from engine.features.finalising import Made, counted, deviated, fills_nulls, given, selected, summed
 from engine.features.frames import Ints, plain
 from engine.features.joining import Joined, Piece
 from engine.features.lowered_functions import DTYPES
@@ -33,7 +33,7 @@ Side = tuple[pl.DataFrame, dict[str, str]]
 def compute_windows(joined: Joined, steps: Sequence[Window], history: Side, spine: Side) -> list[pl.Series]:
     """One series a step, in spine order. The steps share source and join; `include_request` reads the spine's fields."""
     rows = _Rows(steps, history, spine)
-    columns = {step.name: Column(spine[0].height, step.type, absent(step)) for step in steps}
+    columns = {step.name: Column(spine[0].height, step.type) for step in steps}
     joined.each_piece(lambda piece: _evaluate(_Group(piece, rows), steps, columns))
     made = []
     for step in steps:
