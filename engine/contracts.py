@@ -22,6 +22,10 @@ Progress = Callable[[str, int | None, float | None], None]
 """`progress(message, rows, fraction_done)`; cheap, may be called often, never raises."""
 
 
+def _unheard(message: str, rows: int | None, done: float | None) -> None:
+    """Nobody listens."""
+
+
 # --- sources -----------------------------------------------------------------------------------------------------
 
 
@@ -36,6 +40,16 @@ class Pin:
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a source: what was pinned, which columns (name -> column type of the spec), and who hears of progress."""
+
+    root: Path
+    pin: Pin
+    columns: Mapping[str, str]
+    progress: Progress = _unheard
+
+
 class Source(Protocol):
     """Where raw rows come from. Paths in parameters are relative to the project root."""
 
@@ -43,10 +57,12 @@ class Source(Protocol):
         """Identify what would be read, in milliseconds; raises `DataError` (missing, unreadable) or `UnavailableError`."""
         ...
 
-    def read(self, root: Path, pin: Pin, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
-        """Yield raw rows in the source's own order, at least the declared `columns` (name -> column type of the spec).
+    def read(self, reading: Reading) -> Iterator[pl.DataFrame]:
+        """Yield raw rows in the source's own order, at least the declared columns, and exactly what was pinned.
 
-        Text may be left to the ingest node to cast. Raises `DataError` naming file, row or column.
+        Text may be left to the ingest node to cast. Rows are counted by the caller; a source that knows bytes or its
+        share says so by `reading.progress`. Raises `DataError` naming source, object, row or column, and
+        `UnavailableError` for a server that is not there, after a bounded number of tries.
         """
         ...
 

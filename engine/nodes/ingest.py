@@ -14,7 +14,7 @@ import polars as pl
 
 from engine.clock import isoformat
 from engine.components import load_catalogue
-from engine.contracts import ObjectStat, Pin, Source, Work
+from engine.contracts import ObjectStat, Pin, Reading, Source, Work
 from engine.errors import DataError
 from engine.features.program import SourceProgram
 from engine.features.sources import ingest_source
@@ -65,12 +65,17 @@ def _declared(work: Work) -> tuple[SourceSpec, Source]:
 def _read(work: Work, source: Source, spec: SourceSpec) -> pl.DataFrame:
     settings: Any = work.settings
     frames: list[pl.DataFrame] = []
-    rows = 0
-    for frame in source.read(work.place.root, Pin(settings["pin"], ""), spec.columns):
+    share: float | None = None
+
+    def tell(message: str, rows: int | None, done: float | None) -> None:
+        nonlocal share
+        share = done if done is not None else share
+        work.progress(message, rows if rows is not None else sum(frame.height for frame in frames), share)
+
+    for frame in source.read(Reading(work.place.root, Pin(settings["pin"], ""), spec.columns, tell)):
         frames.append(frame)
-        rows += frame.height
-        work.progress("reading", rows, None)
-    if rows == 0:
+        tell("reading", None, None)
+    if not any(frame.height for frame in frames):
         raise DataError(
             f"source `{settings['source']}`: no rows", hint="check its path; an empty source is never published"
         )

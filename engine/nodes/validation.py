@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from engine.features.expression import check, parse
+from engine.features.expression import check, columns_of, parse
 from engine.features.lowering import evaluate, lower
 from engine.features.sources import Ingested
 from engine.spec import Expectation, SourceSpec
@@ -63,7 +63,7 @@ class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One check: a mask of the rows that break it, and how many may."""
+    """One check: a mask of the rows that break it, how many may, and the columns that it looks at beside `column`."""
 
     rule: str
     broken: pl.Expr
@@ -71,6 +71,7 @@ class _Rule:
     allowed: float = 0.0
     column: str | None = None
     doc: str = ""
+    about: tuple[str, ...] = ()
 
 
 def validate(
@@ -124,12 +125,15 @@ def _built_in(spec: SourceSpec) -> list[_Rule]:
 
 def _declared(item: Expectation, frame: pl.DataFrame, references: Mapping[str, pl.DataFrame]) -> list[_Rule]:
     """Turn one expectation into its rules: one for each limit that it sets."""
-    found: list[tuple[str, pl.Expr, float]] = []
+    rules: list[_Rule] = []
     if item.expr is not None:
-        found.append((item.expr, ~_expression(item.expr, frame), 0.0))
+        about = tuple(sorted(columns_of(parse(item.expr))))
+        broken = ~_expression(item.expr, frame)
+        rules.append(_Rule(item.expr, broken, item.severity, column=item.column, doc=item.doc, about=about))
     if item.column is not None:
-        found += _column_rules(item, item.column, references)
-    return [_Rule(rule, broken, item.severity, allowed, item.column, item.doc) for rule, broken, allowed in found]
+        found = _column_rules(item, item.column, references)
+        rules += [_Rule(rule, broken, item.severity, allowed, item.column, item.doc) for rule, broken, allowed in found]
+    return rules
 
 
 def _column_rules(
@@ -202,7 +206,6 @@ def _judge_size(item: Expectation, rows: int) -> ValidationFinding:
 def _sample(rule: _Rule, frame: pl.DataFrame, mask: pl.Series, spec: SourceSpec) -> tuple[Mapping[str, Any], ...]:
     """Give the first rows that break a rule: what names them, and the columns that the rule is about."""
     naming = [name for name in (spec.id, *spec.key, spec.time) if name]
-    about = [rule.column] if rule.column else sorted(rule.broken.meta.root_names())
-    columns = [name for name in dict.fromkeys((*naming, *about)) if name in frame.columns]
+    columns = [name for name in dict.fromkeys((*naming, rule.column, *rule.about)) if name in frame.columns]
     rows = frame.filter(mask).head(_SAMPLES).select(pl.col(columns).cast(pl.String))
     return tuple(rows.to_dicts())

@@ -1,29 +1,36 @@
-"""Files as sources: `csv`, `parquet`, `ndjson` at local paths and globs, and `package` for data inside a Python package.
+"""Files as sources: `csv`, `ndjson`, `parquet`, `arrow` and `excel`, here or behind URLs, and `package` for a package's data.
 
-Read by the `ingest` node. Planning only asks for `pin`, which hashes and imports no data library; `reading` and `faults` are
-imported where rows are read.
+Read by the `ingest` node. Planning only asks for `pin`, which imports no data library; everything else is imported where
+it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from engine.components import Component, Params
-from engine.contracts import Pin
+from engine.contracts import Pin, Reading
+from engine.keys import Json
 
 if TYPE_CHECKING:
     import polars as pl
 
-Format = Literal["csv", "parquet", "ndjson"]
+Format = Literal["csv", "parquet", "ndjson", "arrow", "excel"]
 
 
 class PathParams(Params, frozen=True, kw_only=True):
-    """`path` is a file or a glob, or a list of them, from the project's root; files are read in the order of their names."""
+    """`path` is a file or a glob, or a list of them, from the project's root; files are read in the order of their names.
+
+    With `hive`, folders named `column=value` give every row of their files that column.
+    """
 
     path: str | tuple[str, ...]
+    hive: bool = False
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -46,6 +53,13 @@ class CsvParams(PathParams, frozen=True, kw_only=True):
                 raise ValueError(f"`{name}` is one ASCII character, as in `;`")
 
 
+class ExcelParams(PathParams, frozen=True, kw_only=True):
+    """One sheet of a spreadsheet, by name or by number from 0; `header_row` counts from 1, as spreadsheets do."""
+
+    sheet: str | int = 0
+    header_row: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
 class PackageParams(CsvParams, frozen=True, kw_only=True):
     """A data file inside an installed Python distribution; the package is located, never imported."""
 
@@ -61,39 +75,40 @@ class FileSource:
 
     def pin(self, root: Path) -> Pin:
         """Identify the files by name, size and digest; raises `DataError` when there is none."""
-        from .locate import find_files, pin_files  # noqa: PLC0415 - start-up time
+        from .source import pin_source  # noqa: PLC0415 - start-up time
 
-        return pin_files(root, find_files(root, self._base(root), self.params.patterns))
+        return pin_source(root, self.params)
 
-    def read(self, root: Path, pin: Pin, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    def parts(self, pin: Pin) -> Mapping[str, Json]:
+        """Give each file's identity by its name, in the order of reading."""
+        identity: Any = pin.identity
+        return {item["name"]: item for item in identity["files"]}
+
+    def read(self, reading: Reading) -> Iterator[pl.DataFrame]:
         """Yield the files' rows; raises `DataError` for what cannot be read, naming file, row and column."""
-        from .locate import find_files, refuse_changed  # noqa: PLC0415
-        from .reading import Layout, read_file  # noqa: PLC0415 - imports polars
+        yield from (frame for _, frame in self.read_parts(reading, self.parts(reading.pin)))
 
-        files = find_files(root, self._base(root), self.params.patterns)
-        for file in files:
-            refuse_changed(root, files, pin)
-            yield from read_file(file, Layout(self.params, self.format, dict(columns)))
+    def read_parts(self, reading: Reading, wanted: Collection[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Yield the rows of some files, each frame with its file's name."""
+        from .source import read_source  # noqa: PLC0415 - start-up time
 
-    def _base(self, root: Path) -> Path:
-        from .locate import locate_package  # noqa: PLC0415
+        files = {name: item for name, item in self.parts(reading.pin).items() if name in wanted}
+        yield from read_source(reading, files, self.params, self.format)
 
-        return locate_package(self.params.package) if isinstance(self.params, PackageParams) else root
+
+def _component(name: str, params: type[Params], format_: Format | None, doc: str) -> Component:
+    return Component("source", name, params, lambda params: FileSource(params, format_), ("polars",), doc)
 
 
 def components() -> tuple[Component, ...]:
     """The kinds of sources that read files."""
     return (
-        Component("source", "csv", CsvParams, lambda params: FileSource(params, "csv"), ("polars",), "CSV files"),
-        Component(
-            "source", "parquet", PathParams, lambda params: FileSource(params, "parquet"), ("polars",), "Parquet files"
-        ),
-        Component(
-            "source", "ndjson", PathParams, lambda params: FileSource(params, "ndjson"), ("polars",), "JSON lines"
-        ),
-        Component(
-            "source", "package", PackageParams, lambda params: FileSource(params, None), ("polars",), "A package's data"
-        ),
+        _component("csv", CsvParams, "csv", "CSV files"),
+        _component("parquet", PathParams, "parquet", "Parquet files"),
+        _component("ndjson", PathParams, "ndjson", "JSON lines"),
+        _component("arrow", PathParams, "arrow", "Arrow IPC and Feather files"),
+        _component("excel", ExcelParams, "excel", "Excel and OpenDocument sheets"),
+        _component("package", PackageParams, None, "A package's data"),
     )
 
 

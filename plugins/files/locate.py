@@ -1,7 +1,7 @@
-"""Finding files and saying which they are: patterns to paths, paths to digests. No data library.
+"""Finding local files and saying which they are: patterns to paths, paths to digests. No data library.
 
-Digests are remembered in `.plumbline/pins.json` by path, size, modification time and inode, so that a run with nothing to do
-does not read a gigabyte again. A file that changed within the last two seconds is not remembered: its time may not tell.
+Digests are remembered in `.plumbline/pins.json` by path, size, times and inode, so that a run with nothing to do does not
+read a gigabyte again. A file that changed within the last two seconds is not remembered: its times may not tell.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from engine.contracts import Pin
 from engine.errors import DataError
-from engine.keys import Json, digest_file
+from engine.keys import digest_file
+
+from .items import LocalFile
 
 _SETTLED_SECONDS = 2.0
-_MAGIC = "*?["
+MAGIC = "*?["
 
 
 def locate_package(package: str) -> Path:
@@ -41,7 +43,7 @@ def find_files(root: Path, base: Path, patterns: Sequence[str]) -> list[Path]:
         if not matches:
             looked = base / pattern
             shown = looked.relative_to(root) if looked.is_relative_to(root) else looked
-            what = "no file matches" if any(mark in pattern for mark in _MAGIC) else "there is no file"
+            what = "no file matches" if any(mark in pattern for mark in MAGIC) else "there is no file"
             raise DataError(f"{what} {shown}", hint=f"paths start at {base}; correct `path`, or put the file there")
         found.update(matches)
     for path in found:
@@ -50,43 +52,75 @@ def find_files(root: Path, base: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def pin_files(root: Path, files: Sequence[Path]) -> Pin:
-    """Identify files by name, size and SHA-256."""
+def pin_files(root: Path, base: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Identify files by name, size and SHA-256; names start at `base`, so that they are the same on every machine."""
     known = _read_memory(root)
     fresh = dict(known)
-    items: list[Json] = []
+    pinned: list[dict[str, Any]] = []
     for path in files:
         try:
             stat = path.stat()
-            mark = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+            mark = _mark(stat)
             remembered = known.get(str(path))
             sha = remembered[1] if remembered and remembered[0] == mark else digest_file(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}", hint="check the file's permissions") from error
-        if time.time() - stat.st_mtime > _SETTLED_SECONDS:
+        if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
             fresh[str(path)] = [mark, sha]
-        items.append({"name": path.name, "size": stat.st_size, "sha256": sha})
+        name = path.relative_to(base) if path.is_relative_to(base) else path
+        pinned.append({"name": name.as_posix(), "size": stat.st_size, "sha256": sha})
     if fresh != known:
         _write_memory(root, fresh)
-    total = sum(path.stat().st_size for path in files)
-    return Pin({"files": items}, f"{len(items)} file(s), {total:,} bytes")
+    return pinned
 
 
-def refuse_changed(root: Path, files: Sequence[Path], pin: Pin) -> None:
-    """Raise `DataError` when the files are no longer those that were pinned."""
-    if pin_files(root, files).identity != pin.identity:
-        names = ", ".join(path.name for path in files[:3])
-        raise DataError(f"{names} changed between planning and reading", hint="run again when nobody writes to it")
+class PinnedFile:
+    """A file that has to be the one that was pinned, when its reading begins and when it ends."""
+
+    def __init__(self, root: Path, base: Path, pinned: Mapping[str, Any]) -> None:
+        self._root, self._base, self._pinned = root, base, pinned
+        self.file = LocalFile(base / pinned["name"])
+        self._mark = ""
+
+    def begin(self) -> None:
+        """Raise `DataError` when the file is gone, or is another."""
+        path = self.file.path
+        if not path.exists():
+            raise DataError(
+                f"there is no file {path} any more: it vanished between planning and reading",
+                hint="put it back, or run again without it",
+            )
+        self._mark = _mark(path.stat())
+        if pin_files(self._root, self._base, [path]) != [self._pinned]:
+            self._refuse()
+
+    def end(self) -> None:
+        """Raise `DataError` when the file was replaced or written to while it was read."""
+        path = self.file.path
+        if not path.exists() or _mark(path.stat()) != self._mark:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise DataError(
+            f"{self.file.path} changed between planning and reading", hint="run again when nobody writes to it"
+        )
+
+
+def _mark(stat: os.stat_result) -> str:
+    """What changes whenever a file is written to; of its two times, the second cannot be set back."""
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
 
 
 def _expand(base: Path, pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
-    if not any(mark in pattern for mark in _MAGIC):
-        whole = path if path.is_absolute() else base / path
-        return [whole] if whole.exists() else []
-    if path.is_absolute():
-        return [match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file()]
-    return [match for match in base.glob(pattern) if match.is_file()]
+    whole = path if path.is_absolute() else base / path
+    if whole.exists():  # brackets may be part of a name
+        return [whole]
+    if not any(mark in pattern for mark in MAGIC):
+        return []
+    start = Path(path.anchor) if path.is_absolute() else base
+    relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+    return [match for match in start.glob(relative) if match.is_file()]
 
 
 def _memory(root: Path) -> Path:

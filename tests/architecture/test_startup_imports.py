@@ -62,9 +62,9 @@ class Rows:
         self.params = params
     def pin(self, root):
         return Pin({"sha256": digest_file(root / self.params.path)}, self.params.path)
-    def read(self, root, pin, columns):
+    def read(self, reading):
         import polars
-        yield polars.DataFrame(json.loads((root / self.params.path).read_text()))
+        yield polars.DataFrame(json.loads((reading.root / self.params.path).read_text()))
 
 def components():
     return (Component("source", "startup_rows", RowsParams, Rows),)
