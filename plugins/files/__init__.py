@@ -6,6 +6,7 @@ it is needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,31 @@ if TYPE_CHECKING:
 Format = Literal["csv", "parquet", "ndjson", "arrow", "excel"]
 
 
-class PathParams(Params, frozen=True, kw_only=True):
-    """`path` is a file or a glob, or a list of them, from the project's root; files are read in the order of their names.
+_LOGIN = re.compile(r"^[a-z]+://[^/@]*:[^/@]+@", re.IGNORECASE)
+_SIGNED = re.compile(r"[?&](sig|x-amz-signature|x-goog-signature|[a-z_-]*(token|key|password|secret))=", re.IGNORECASE)
+_SECRETIVE = re.compile(r"authorization|cookie|token|secret|passw|api.?key|account_key|sas", re.IGNORECASE)
 
-    With `hive`, folders named `column=value` give every row of their files that column.
+
+class PathParams(Params, frozen=True, kw_only=True):
+    """`path` is a file, a glob or a URL, or a list of them, from the project's root; files are read by their names' order.
+
+    URLs are https, http, s3, gs and az. With `hive`, folders named `column=value` give every row of their files that
+    column. `headers` go to web servers; `storage` holds an object store's options (`endpoint`, `region`, keys).
     """
 
     path: str | tuple[str, ...]
     hive: bool = False
+    headers: dict[str, str] = {}
+    storage: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse secrets that are written out."""
+        for url in self.patterns:
+            if "${secret:" not in url and (_LOGIN.search(url) or _SIGNED.search(url)):
+                raise ValueError("a password or a signature in a URL is written ${secret:NAME}")
+        for name, value in (*self.headers.items(), *self.storage.items()):
+            if _SECRETIVE.search(name) and "${secret:" not in value:
+                raise ValueError(f"`{name}` is a secret: write it ${{secret:NAME}}, and set that environment variable")
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -48,6 +66,7 @@ class CsvParams(PathParams, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what a CSV reader cannot use."""
+        PathParams.__post_init__(self)
         for name, value in (("delimiter", self.delimiter), ("quote", self.quote)):
             if value is not None and len(value.encode()) != 1:
                 raise ValueError(f"`{name}` is one ASCII character, as in `;`")

@@ -106,6 +106,19 @@ class PinnedFile:
         )
 
 
+class FetchedFile:
+    """A file that was fetched and verified, which nobody writes to."""
+
+    def __init__(self, file: LocalFile) -> None:
+        self.file = file
+
+    def begin(self) -> None:
+        """It has been verified."""
+
+    def end(self) -> None:
+        """It has not changed."""
+
+
 def _mark(stat: os.stat_result) -> str:
     """What changes whenever a file is written to; of its two times, the second cannot be set back."""
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"

@@ -13,7 +13,8 @@ from engine.contracts import Pin, Reading
 from engine.errors import DataError
 
 from .items import Layout, LocalFile, folder_values
-from .locate import PinnedFile, find_files, locate_package, pin_files
+from .locate import FetchedFile, PinnedFile, find_files, locate_package, pin_files
+from .remote import scheme_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
 def pin_source(root: Path, params: Any) -> Pin:
     """Find and identify the files; raises `DataError` when there is none."""
     base = _base(root, params)
-    files = pin_files(root, base, find_files(root, base, params.patterns))
-    total = sum(item["size"] for item in files)
+    local = [pattern for pattern in params.patterns if scheme_of(pattern) is None]
+    files = pin_files(root, base, find_files(root, base, local))
+    for url in params.patterns:
+        if scheme_of(url) is not None:
+            from .download import pin_objects  # noqa: PLC0415 - start-up time
+
+            files += pin_objects(root, url, params)
+    files = list({item["name"]: item for item in files}.values())
+    total = sum(item["size"] or 0 for item in files)
     return Pin({"files": files}, f"{len(files)} file(s), {total:,} bytes")
 
 
@@ -37,10 +45,10 @@ def read_source(
 
     base = _base(reading.root, params)
     seen = _Seen(reading.columns)
-    sizes = {name: item["size"] for name, item in files.items()}
+    sizes = {name: item["size"] or 0 for name, item in files.items()}
     total, done = max(sum(sizes.values()), 1), 0
     for name, item in files.items():
-        pinned = PinnedFile(reading.root, base, item)
+        pinned = _opened(reading, base, item, params)
         values = folder_values(name) if params.hive else {}
         columns = {column: type_ for column, type_ in reading.columns.items() if column not in values}
         if not columns:
@@ -56,6 +64,14 @@ def read_source(
         reading.progress(f"reading {pinned.file.path.name}", None, done / total)
     if format_ == "ndjson":
         seen.refuse_absent()
+
+
+def _opened(reading: Reading, base: Path, pinned: Mapping[str, Any], params: Any) -> PinnedFile | FetchedFile:
+    if scheme_of(str(pinned["name"])) is None:
+        return PinnedFile(reading.root, base, pinned)
+    from .download import fetch  # noqa: PLC0415 - start-up time
+
+    return FetchedFile(fetch(reading.root, pinned, params, reading.progress))
 
 
 class _Seen:
