@@ -41,7 +41,7 @@ class Objects:
             prefix = key[: magic.start()].rpartition("/")[0]
             wanted = re.compile(_regex(key))
             listed = [meta for page in obstore.list(store, prefix or None) for meta in page]
-        except obstore.exceptions.BaseError as error:
+        except (obstore.exceptions.BaseError, OSError) as error:
             raise self._refusal(url, error) from None
         found = [_described(bucket, meta) for meta in listed if wanted.fullmatch(meta["path"])]
         if not found:
@@ -62,7 +62,7 @@ class Objects:
             options["range"] = {"offset": offset}
         try:
             answer = obstore.get(self._store(wanted.url), key, options=options)
-        except obstore.exceptions.BaseError as error:
+        except (obstore.exceptions.BaseError, OSError) as error:
             raise self._refusal(wanted.url, error) from None
         return offset, self._chunks(answer, wanted.url)
 
@@ -73,7 +73,7 @@ class Objects:
             for chunk in answer.stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
         except (obstore.exceptions.BaseError, OSError) as error:
-            words = without_secrets(str(error), self._texts())
+            words = _first_words(error, self._texts())
             raise DroppedError(f"{url}: the connection ended in the middle: {words}", hint="run again") from None
 
     def _store(self, url: str) -> Any:
@@ -98,7 +98,7 @@ class Objects:
                 retry_config={"max_retries": _TRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
             )
         except exceptions.BaseError as error:
-            words = without_secrets(str(error), texts)
+            words = _first_words(error, texts)
             raise DataError(f"{url}: {words}", hint="correct `path` or `storage`") from None
 
     def _texts(self) -> dict[str, str]:
@@ -107,7 +107,7 @@ class Objects:
     def _refusal(self, url: str, error: Exception) -> EngineError:
         from obstore import exceptions  # noqa: PLC0415 - an extra
 
-        words = without_secrets(str(error), self._texts())
+        words = _first_words(error, self._texts())
         match error:
             case exceptions.NotFoundError() | FileNotFoundError():
                 return DataError(f"{url}: there is no such object", hint="correct `path`, or put the object there")
@@ -118,6 +118,10 @@ class Objects:
                 return UnavailableError(f"{url}: the store refuses access", hint=hint)
             case _:
                 return UnavailableError(f"{url}: {words}", hint="is the store up, and `storage` right?")
+
+
+def _first_words(error: Exception, texts: dict[str, str]) -> str:
+    return without_secrets(str(error).split("Debug source", 1)[0], texts)
 
 
 def _split(url: str) -> tuple[str, str]:

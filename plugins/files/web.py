@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -46,18 +47,11 @@ class Web:
 
     def find(self, url: str) -> list[RemoteObject]:
         """Ask for what is at an address."""
-        answer = self._ask("HEAD", url, {})
-        answer.close()
-        if answer.status in _NO_HEAD:
-            answer = self._ask("GET", url, {})
-            answer.close()
-        if answer.status != _OK:
-            raise _refusal(url, answer.status)
-        length = answer.headers.get("Content-Length", "")
-        marks = _marks(answer)
-        return [
-            RemoteObject(url, int(length) if length.isdigit() else None, marks, answer.headers.get("Last-Modified"))
-        ]
+        with self._ask("HEAD", url, {}) as answer:
+            if answer.status not in _NO_HEAD:
+                return [_described(url, answer)]
+        with self._ask("GET", url, {}) as answer:
+            return [_described(url, answer)]
 
     def open(self, wanted: RemoteObject, offset: int) -> tuple[int, Iterator[bytes]]:
         """Ask for the bytes from an offset on; a server that cannot sends all."""
@@ -65,28 +59,30 @@ class Web:
         headers = {"Range": f"bytes={offset}-"} if offset and etag else {}
         if headers and etag:
             headers["If-Range"] = etag
-        answer = self._ask("GET", wanted.url, headers)
-        if answer.status not in {_OK, _PARTIAL}:
-            answer.close()
-            raise _refusal(wanted.url, answer.status)
-        if etag and _marks(answer).get("etag") != etag:
-            answer.close()
-            raise DataError(
-                f"{wanted.url} changed between planning and reading", hint="run again: it is pinned anew each time"
-            )
-        return offset if answer.status == _PARTIAL else 0, _chunks(answer, wanted.url)
+        with ExitStack() as stack:
+            answer = stack.enter_context(self._ask("GET", wanted.url, headers))
+            if answer.status not in {_OK, _PARTIAL}:
+                raise _refusal(wanted.url, answer.status)
+            if etag and _marks(answer).get("etag") != etag:
+                raise DataError(
+                    f"{wanted.url} changed between planning and reading", hint="run again: it is pinned anew each time"
+                )
+            start = offset if answer.status == _PARTIAL else 0
+            return start, _chunks(answer, wanted.url, stack.pop_all())
 
-    def _ask(self, method: str, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    @contextmanager
+    def _ask(self, method: str, url: str, headers: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         address = resolved(url)
         texts = {url: address, **{text: resolved(text) for text in self._headers.values()}}
         parts = urlsplit(address)
-        sent = {"Accept-Encoding": "identity", "Connection": "close", **{name: texts[text] for name, text in self._headers.items()}, **headers}
+        sent = {"Accept-Encoding": "identity", **{name: texts[text] for name, text in self._headers.items()}, **headers}
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             sent["Authorization"] = urllib3.make_headers(basic_auth=login)["authorization"]
             parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        pool = _pool(parts.scheme, parts.hostname or "")
         try:
-            return _pool(parts.scheme, parts.hostname or "").request(
+            answer = pool.request(
                 method, urlunsplit(parts._replace(fragment="")), headers=sent, preload_content=False,
                 decode_content=False, retries=self._retries, redirect=True,
                 timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
@@ -98,6 +94,11 @@ class Web:
             raise UnavailableError(
                 f"{url}: no answer after {_TRIES + 1} tries: {reason}", hint="is the server up, and the address right?"
             ) from None
+        try:
+            yield answer
+        finally:
+            answer.close()
+            pool.clear()
 
 
 def _pool(scheme: str, host: str) -> Any:
@@ -113,15 +114,22 @@ def _marks(answer: urllib3.BaseHTTPResponse) -> dict[str, str]:
     return {"etag": etag} if etag.startswith('"') else {}  # W/"…" stands for a meaning, not for bytes
 
 
-def _chunks(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
-    try:
-        yield from answer.stream(_CHUNK, decode_content=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise DroppedError(
-            f"{url}: the connection ended in the middle of the answer", hint="run again when the server is well"
-        ) from error
-    finally:
-        answer.close()
+def _chunks(answer: urllib3.BaseHTTPResponse, url: str, open_: ExitStack) -> Iterator[bytes]:
+    with open_:
+        try:
+            yield from answer.stream(_CHUNK, decode_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise DroppedError(
+                f"{url}: the connection ended in the middle of the answer", hint="run again when the server is well"
+            ) from error
+
+
+def _described(url: str, answer: urllib3.BaseHTTPResponse) -> RemoteObject:
+    if answer.status != _OK:
+        raise _refusal(url, answer.status)
+    length = answer.headers.get("Content-Length", "")
+    size = int(length) if length.isdigit() else None
+    return RemoteObject(url, size, _marks(answer), answer.headers.get("Last-Modified"))
 
 
 def _refusal(url: str, status: int) -> EngineError:

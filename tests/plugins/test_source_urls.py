@@ -65,9 +65,11 @@ def handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:
             if not body and not site.head:
                 status = 405
             if site.redirect:
-                return self.end(302, {"Location": site.redirect})
+                self.end(302, {"Location": site.redirect})
+                return
             if status != 200 or content is None:
-                return self.end(404 if status == 200 else status, site.headers)
+                self.end(404 if status == 200 else status, site.headers)
+                return
             headers = {}
             tag = f'"{abs(hash(content))}"'
             if site.etags:
@@ -264,7 +266,9 @@ def test_what_was_fetched_is_verified(site: Site, tmp_path: Path) -> None:
         (503, UnavailableError, "the server failed (HTTP 503)", 4),
     ],
 )
-def test_statuses(status: int, kind: type[EngineError], words: str, tries: int, site: Site, tmp_path: Path) -> None:
+def test_statuses(  # noqa: PLR0917 - its case and its fixtures
+    status: int, kind: type[EngineError], words: str, tries: int, site: Site, tmp_path: Path
+) -> None:
     site.statuses = [status] * 20
     with pytest.raises(kind) as caught:
         build(f"{site.url}/rows.csv").pin(tmp_path)
@@ -294,7 +298,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/rows.csv"
-        with pytest.raises(UnavailableError, match="no answer after 4 tries: .*[Rr]efused") as caught:
+        with pytest.raises(UnavailableError, match=r"no answer after 4 tries: .*[Rr]efused") as caught:
             build(url).pin(tmp_path)
     assert url in caught.value.message
 
@@ -304,7 +308,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        with pytest.raises(UnavailableError, match="no answer after 4 tries: .*timed out"):
+        with pytest.raises(UnavailableError, match=r"no answer after 4 tries: .*timed out"):
             build(f"http://127.0.0.1:{deaf.getsockname()[1]}/rows.csv").pin(tmp_path)
 
 

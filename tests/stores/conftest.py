@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,8 +27,7 @@ def _has_postgres() -> bool:
     return present and (os.geteuid() != 0 or any(entry.pw_name == "postgres" for entry in pwd.getpwall()))
 
 
-# Debian keeps the server's programs out of the PATH. In CI a missing server is a failure, not a test less.
-os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+# In CI a missing server is a failure, not a test less.
 DATABASES = ["sqlite", *(["postgresql"] if _has_postgres() or os.environ.get("CI") else [])]
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -92,29 +90,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture(scope="session")
-def postgres_folder() -> Iterator[Path]:
-    """A PostgreSQL server of this test session alone, without a network port."""
-    folder = Path(tempfile.mkdtemp(prefix="plumbline-pg-"))
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-    data = str(folder / "data")
-    options = f"-c listen_addresses='' -k {folder} -F -c max_connections=100"
-    begin = ["pg_ctl", "-D", data, "-o", options, "-w", "-l", str(folder / "log"), "start"]
-    try:
-        for command in (["initdb", "-D", data, "-A", "trust", "-U", "plumbline", "--no-sync"], begin):
-            done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=folder, **user)
-            assert done.returncode == 0, command[0]
-        yield folder
-    finally:
-        with suppress(OSError):
-            subprocess.run(
-                ["pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, capture_output=True, cwd=folder, **user
-            )
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=DATABASES)
