@@ -85,6 +85,17 @@ class PackageParams(CsvParams, frozen=True, kw_only=True):
     package: str
 
 
+class DvcParams(CsvParams, frozen=True, kw_only=True):
+    """A file, or a folder's files, that DVC tracks, as of the git revision `rev`; `repo` is the checkout.
+
+    The bytes come from DVC's cache, or from its default remote with `headers` or `storage`.
+    """
+
+    path: str
+    rev: str = "HEAD"
+    repo: str = "."
+
+
 @dataclass(frozen=True)
 class FileSource:
     """Fulfils `engine.contracts.Source` for files of one format; `None` takes it from the file's name."""
@@ -128,7 +139,8 @@ def components() -> tuple[Component, ...]:
         _component("arrow", PathParams, "arrow", "Arrow IPC and Feather files"),
         _component("excel", ExcelParams, "excel", "Excel and OpenDocument sheets"),
         _component("package", PackageParams, None, "A package's data"),
+        _component("dvc", DvcParams, None, "Files that DVC tracks"),
     )
 
 
-__all__ = ["CsvParams", "FileSource", "PackageParams", "PathParams", "components"]
+__all__ = ["CsvParams", "DvcParams", "ExcelParams", "FileSource", "PackageParams", "PathParams", "components"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -38,7 +39,7 @@ def read_excel(file: LocalFile, layout: Layout) -> Iterator[pl.DataFrame]:
                 raise absent(file, name, names)
         kept = list(layout.columns)
         text = book.load_sheet(params.sheet, use_columns=kept, dtypes="string", **options).to_polars()
-        types = {name: _READ_AS[type_] for name, type_ in layout.columns.items()}
+        types: Any = {name: _READ_AS[type_] for name, type_ in layout.columns.items()}
         rows = book.load_sheet(params.sheet, use_columns=kept, dtypes=types, **options).to_polars()
     except fastexcel.FastExcelError as error:
         words = " ".join(str(error).split())[:200]

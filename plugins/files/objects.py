@@ -53,7 +53,7 @@ class Objects:
         import obstore  # noqa: PLC0415 - an extra
 
         _, key = _split(wanted.url)
-        options: dict[str, Any] = {}
+        options: Any = {}
         if "version" in wanted.marks:
             options["version"] = wanted.marks["version"]
         if "etag" in wanted.marks:

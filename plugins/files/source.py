@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 def pin_source(root: Path, params: Any) -> Pin:
     """Find and identify the files; raises `DataError` when there is none."""
+    if hasattr(params, "rev"):
+        from .dvc import pin_tracked  # noqa: PLC0415 - start-up time
+
+        return pin_tracked(root, params)
     base = _base(root, params)
     local = [pattern for pattern in params.patterns if scheme_of(pattern) is None]
-    files = pin_files(root, base, find_files(root, base, local))
+    files: list[Any] = pin_files(root, base, find_files(root, base, local))
     for url in params.patterns:
         if scheme_of(url) is not None:
             from .download import pin_objects  # noqa: PLC0415 - start-up time
@@ -67,6 +71,10 @@ def read_source(
 
 
 def _opened(reading: Reading, base: Path, pinned: Mapping[str, Any], params: Any) -> PinnedFile | FetchedFile:
+    if "md5" in pinned:
+        from .dvc import fetch_tracked  # noqa: PLC0415 - start-up time
+
+        return FetchedFile(fetch_tracked(reading, pinned, params))
     if scheme_of(str(pinned["name"])) is None:
         return PinnedFile(reading.root, base, pinned)
     from .download import fetch  # noqa: PLC0415 - start-up time

@@ -103,8 +103,8 @@ class Web:
 
 def _pool(scheme: str, host: str) -> Any:
     """Go through the proxy that the environment names, unless it excepts this host."""
-    proxy = urllib.request.getproxies_environment().get(scheme)
-    if proxy and not urllib.request.proxy_bypass_environment(host):
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy and not urllib.request.proxy_bypass(host):
         return urllib3.ProxyManager(proxy)
     return urllib3.PoolManager(ca_certs=os.environ.get("SSL_CERT_FILE") or None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Lake:
 
 
 @pytest.fixture(params=["delta", "iceberg", "iceberg-catalogue"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     """A fresh table of every kind."""
     if request.param == "delta":
 
@@ -59,7 +59,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
         lake = iceberg(tmp_path, catalogue=request.param == "iceberg-catalogue")
     lake.append("a")
     lake.append("b")
-    yield lake
+    return lake
 
 
 def iceberg(root: Path, *, catalogue: bool) -> Lake:
