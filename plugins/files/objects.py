@@ -30,8 +30,7 @@ class Objects:
 
     def find(self, url: str) -> list[RemoteObject]:
         """Look an object up, or list those that a glob matches (`**` crosses folders)."""
-        import obstore  # noqa: PLC0415 - an extra
-
+        obstore = _library(url)
         bucket, key = _split(url)
         store = self._store(url)
         magic = _MAGIC.search(key)
@@ -50,8 +49,7 @@ class Objects:
 
     def open(self, wanted: RemoteObject, offset: int) -> tuple[int, Iterator[bytes]]:
         """Read exactly the version that was pinned."""
-        import obstore  # noqa: PLC0415 - an extra
-
+        obstore = _library(wanted.url)
         _, key = _split(wanted.url)
         options: Any = {}
         if "version" in wanted.marks:
@@ -67,8 +65,7 @@ class Objects:
         return offset, self._chunks(answer, wanted.url)
 
     def _chunks(self, answer: Any, url: str) -> Iterator[bytes]:
-        import obstore  # noqa: PLC0415 - an extra
-
+        obstore = _library(url)
         try:
             for chunk in answer.stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
@@ -77,27 +74,19 @@ class Objects:
             raise DroppedError(f"{url}: the connection ended in the middle: {words}", hint="run again") from None
 
     def _store(self, url: str) -> Any:
-        scheme = scheme_of(url)
-        if scheme not in EXTRAS:
-            known = "https, http, s3, gs, az"
-            raise DataError(f"{url}: no way to read {scheme}://", hint=f"known: {known}; or a path without ://")
-        try:
-            from obstore import exceptions, store  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            hint = f"pip install 'plumbline[{EXTRAS[scheme]}]'"
-            raise UnavailableError(f"{url}: reading {scheme}:// needs the library obstore", hint=hint) from error
+        obstore = _library(url)
         texts = self._texts()
         options: Any = {name: texts[text] for name, text in self._options.items()}
         plain = options.get("endpoint", "").startswith("http://")
         bucket, _ = _split(url)
         try:
-            return store.from_url(
+            return obstore.store.from_url(
                 bucket,
                 config=options,
                 client_options={"allow_http": plain, "connect_timeout": "10s", "timeout": "300s"},
                 retry_config={"max_retries": _TRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
             )
-        except exceptions.BaseError as error:
+        except obstore.exceptions.BaseError as error:
             words = _first_words(error, texts)
             raise DataError(f"{url}: {words}", hint="correct `path` or `storage`") from None
 
@@ -105,8 +94,7 @@ class Objects:
         return {text: resolved(text) for text in self._options.values()}
 
     def _refusal(self, url: str, error: Exception) -> EngineError:
-        from obstore import exceptions  # noqa: PLC0415 - an extra
-
+        exceptions = _library(url).exceptions
         words = _first_words(error, self._texts())
         match error:
             case exceptions.NotFoundError() | FileNotFoundError():
@@ -118,6 +106,21 @@ class Objects:
                 return UnavailableError(f"{url}: the store refuses access", hint=hint)
             case _:
                 return UnavailableError(f"{url}: {words}", hint="is the store up, and `storage` right?")
+
+
+def _library(url: str) -> Any:
+    """Give obstore, or say which extra has it."""
+    scheme = scheme_of(url)
+    if scheme not in EXTRAS:
+        known = "https, http, s3, gs, az"
+        raise DataError(f"{url}: no way to read {scheme}://", hint=f"known: {known}; or a path without ://")
+    try:
+        import obstore  # noqa: PLC0415 - an extra
+        import obstore.store  # noqa: PLC0415
+    except ImportError as error:
+        hint = f"pip install 'plumbline[{EXTRAS[scheme]}]'"
+        raise UnavailableError(f"{url}: reading {scheme}:// needs the library obstore", hint=hint) from error
+    return obstore
 
 
 def _first_words(error: Exception, texts: dict[str, str]) -> str:
