@@ -6,10 +6,10 @@ costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.keys import Json
 from engine.records import GateResult, NodeOutput
@@ -64,6 +64,21 @@ class Source(Protocol):
         share says so by `reading.progress`. Raises `DataError` naming source, object, row or column, and
         `UnavailableError` for a server that is not there, after a bounded number of tries.
         """
+        ...
+
+
+@runtime_checkable
+class PartedSource(Source, Protocol):
+    """A source whose parts can be read one by one, such as files: what `incremental:` needs."""
+
+    def parts(self, pin: Pin) -> Mapping[str, Json]:
+        """Name the pin's parts in reading order, each with an identity that changes exactly when its bytes do."""
+        ...
+
+    def read_parts(
+        self, root: Path, pin: Pin, columns: Mapping[str, str], wanted: Collection[str]
+    ) -> Iterator[tuple[str, pl.DataFrame]]:
+        """As `read`, the wanted parts only: each frame with the name of its part, in reading order."""
         ...
 
 
@@ -272,6 +287,10 @@ class Change:
 class SnapshotStore(Protocol):
     """Versioned data, lakeFS-shaped. A ref is a branch, a tag, a commit id, or one of those with `~n`."""
 
+    def repositories(self) -> Sequence[str]:
+        """List repositories by name."""
+        ...
+
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists."""
         ...
@@ -293,7 +312,7 @@ class SnapshotStore(Protocol):
         ...
 
     def put(self, repository: str, branch: str, path: str, content: Path) -> ObjectStat:
-        """Stage a file's bytes at a path of a branch."""
+        """Stage a file's bytes at a path of a branch. A read-only file may be linked instead of copied: nobody changes it."""
         ...
 
     def remove(self, repository: str, branch: str, path: str) -> None:
@@ -314,6 +333,10 @@ class SnapshotStore(Protocol):
 
     def tag(self, repository: str, name: str, ref: str) -> None:
         """Name a commit for good; raises `ConflictError` when the name is taken."""
+        ...
+
+    def tags(self, repository: str) -> Mapping[str, str]:
+        """Give the commit id of every tag, by name."""
         ...
 
     def log(self, repository: str, ref: str, limit: int) -> Sequence[Commit]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from engine.dag import CyclicError, topological
 from engine.errors import ConfigError
+from engine.features.expectations import check_expectations
 from engine.features.expression import ExpressionError, canonical, check, columns_of
 from engine.features.problems import Problems
 from engine.features.steps import Formula, SourceProgram
@@ -34,7 +35,7 @@ def check_source(name: str, spec: SourceSpec, problems: Problems) -> SourceProgr
         return None
     columns = {**spec.columns, **{step.name: step.type for step in derive}}
     _check_roles(path, spec, columns, problems)
-    _check_expectations(path, spec, columns, problems)
+    check_expectations(path, spec, columns, problems)
     where = problems.typed(f"{path}.where", spec.where, columns, want="bool") if spec.where is not None else None
     delay = problems.duration(f"{path}.available.delay", spec.available.delay)
     return SourceProgram(
@@ -116,12 +117,3 @@ def _check_roles(path: str, spec: SourceSpec, columns: dict[str, str], problems:
         problems.add(f"{path}.key", "a static dimension needs a key")
     if spec.available.column is not None and spec.available.delay != "0s":
         problems.add(f"{path}.available", "give `column` or `delay`, not both")
-
-
-def _check_expectations(path: str, spec: SourceSpec, columns: dict[str, str], problems: Problems) -> None:
-    for index, expectation in enumerate(spec.expect):
-        place = f"{path}.expect.{index}"
-        if expectation.column is not None and expectation.column not in columns:
-            problems.unknown(f"{place}.column", "column", expectation.column, tuple(columns))
-        if expectation.expr is not None:
-            problems.typed(f"{place}.expr", expectation.expr, columns, want="bool")

@@ -13,7 +13,7 @@ from engine.spec.features import (
     WindowFeature,
 )
 from engine.spec.pipeline import DaskSpec, ExecuteSpec, PipelineSpec, SettingsSpec, StoresSpec
-from engine.spec.sources import Available, Expectation, SourceSpec
+from engine.spec.sources import Available, DistributionLimit, Expectation, SourceSpec
 from engine.spec.training import (
     BaselineSpec,
     CardSpec,
@@ -32,6 +32,7 @@ __all__ = [
     "BaselineSpec",
     "CardSpec",
     "DaskSpec",
+    "DistributionLimit",
     "EncodedFeature",
     "EvaluateSpec",
     "ExecuteSpec",

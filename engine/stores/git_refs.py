@@ -89,6 +89,12 @@ def list_branches(repository: pygit2.Repository) -> list[str]:
     return sorted(full.removeprefix("refs/heads/") for full in repository.references if full.startswith("refs/heads/"))
 
 
+def list_tags(repository: pygit2.Repository) -> dict[str, str]:
+    """Give the commit of every tag by name."""
+    found = sorted(full for full in repository.references if full.startswith("refs/tags/"))
+    return {full.removeprefix("refs/tags/"): str(repository.references[full].peel(pygit2.Commit).id) for full in found}
+
+
 def create_reference(repository: pygit2.Repository, full: str, target: pygit2.Oid) -> None:
     """Create a reference; raises `ConflictError` when the name is taken."""
     with _durably(repository, full):

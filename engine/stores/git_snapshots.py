@@ -45,6 +45,10 @@ class GitSnapshotStore:
         self.root = root
         self._clock = clock or SystemClock()
 
+    def repositories(self) -> Sequence[str]:
+        """List repositories by name."""
+        return sorted(path.name.removesuffix(".git") for path in self.root.glob("[!.]*.git") if (path / "HEAD").exists())
+
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists."""
         path = self._path(repository)
@@ -169,6 +173,11 @@ class GitSnapshotStore:
         with self._open(repository) as git:
             git_refs.create_reference(git, full, git_refs.find_commit(git, ref).id)
 
+    def tags(self, repository: str) -> Mapping[str, str]:
+        """Give the commit id of every tag, by name."""
+        with self._open(repository) as git:
+            return git_refs.list_tags(git)
+
     def log(self, repository: str, ref: str, limit: int) -> Sequence[Commit]:
         """List commits from a ref back, newest first, every commit before the ones it stands on."""
         with self._open(repository) as git:
@@ -240,7 +249,7 @@ class GitSnapshotStore:
         """Open a repository for one operation (0.04 ms) and word what the git library raises."""
         path = self._path(repository)
         if not (path / "HEAD").exists():
-            known = sorted(found.name.removesuffix(".git") for found in self.root.glob("*.git"))
+            known = self.repositories()
             hint = f"there is {', '.join(known)}" if known else "there is none yet: an ingest creates it"
             raise NotFoundError(f"no repository `{repository}` in {self.root}", hint=hint)
         _isolate()

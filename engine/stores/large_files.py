@@ -9,6 +9,7 @@ Enters: local files. Leaves: object ids, and verified files. Called by `git_snap
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from engine.errors import IntegrityError, StoreError
 from engine.keys import digest_file
-from engine.stores.disk import explained, has_digest, is_abandoned, owned_name, remove_tree, settle
+from engine.stores.disk import explained, has_digest, hold_lock, is_abandoned, owned_name, remove_tree, settle
 
 _BLOCK = 1 << 20
 _POINTER = re.compile(
@@ -59,10 +60,20 @@ class LargeFiles:
     root: Path
 
     def put(self, content: Path) -> LargeFile:
-        """Copy a file in, unless its bytes are there; durable only after `settle`. Raises `StoreError`."""
+        """Take a file in, unless its bytes are there; durable only after `settle`. Raises `StoreError`.
+
+        A read-only file is linked where that is possible, any other is copied. An object that is there becomes young
+        again, so that a garbage collection spares it until it is committed.
+        """
         with explained("store an object from", content):
             known = LargeFile(digest_file(content), content.stat().st_size)
-            return known if self._is_there(known) else self._copy(content)
+            with hold_lock(self.root / "lock", shared=True):
+                if self._is_there(known):
+                    os.utime(self._path(known.digest))
+                    return known
+                if not content.stat().st_mode & 0o222 and self._link(content, known):
+                    return known
+            return self._copy(content)
 
     def settle(self, files: Iterable[LargeFile]) -> None:
         """Make objects durable, before anything names them; raises `StoreError` when one is missing or cut short."""
@@ -120,6 +131,20 @@ class LargeFiles:
             remove_tree(temporary)
             raise
         return LargeFile(state.hexdigest(), size)
+
+    def _link(self, content: Path, file: LargeFile) -> bool:
+        """Give a file a second name as an object; `False` where the file system cannot."""
+        path = self._path(file.digest)
+        temporary = self.root / "tmp" / owned_name()
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.hardlink_to(content)
+        except OSError:  # another file system, or one without links
+            return False
+        os.utime(temporary)
+        temporary.replace(path)
+        return True
 
     def _is_there(self, file: LargeFile) -> bool:
         try:
