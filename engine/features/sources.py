@@ -7,7 +7,7 @@ source, timestamps in UTC microseconds, no NaN, no infinity, no negative zero, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -19,18 +19,23 @@ from engine.features.lowering import evaluate, lower
 from engine.features.steps import SourceProgram
 from engine.features.timestamps import TIMESTAMP, within_range
 
+_SHOWN = 10
 _FLOATS = (pl.Float32, pl.Float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """Rows as declared. `not_finite`, `not_castable` and `not_quantisable` count values made null, by column."""
+    """Rows as declared. `not_finite`, `not_castable` and `not_quantisable` count values made null, by column.
+
+    `lost` shows the first values that were not castable, with their rows counted from 1.
+    """
 
     frame: pl.DataFrame
     rows_read: int
     not_finite: Mapping[str, int]
     not_castable: Mapping[str, int]
     not_quantisable: Mapping[str, int]
+    lost: Mapping[str, tuple[Mapping[str, str], ...]] = field(default_factory=dict)
 
 
 def apply_source(program: SourceProgram, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -48,10 +53,13 @@ def ingest_source(program: SourceProgram, frame: pl.DataFrame | pl.LazyFrame) ->
             hint=f"correct sources.{program.name}.columns",
         )
     not_finite, not_castable, not_quantisable = {}, {}, {}
+    lost_values: dict[str, tuple[Mapping[str, str], ...]] = {}
     columns = []
     for name, type_ in program.declared.items():
         values, lost = _finite(raw[name])
         made = _cast(program.name, values, type_)
+        if made.null_count() > values.null_count():
+            lost_values[name] = _first_lost(values, made)
         if name in program.decimals:
             made, unfit = _quantised(made, program.decimals[name])
             not_quantisable[name] = unfit
@@ -70,7 +78,14 @@ def ingest_source(program: SourceProgram, frame: pl.DataFrame | pl.LazyFrame) ->
         types[step.name] = step.type
     if program.where is not None:
         work = work.filter(evaluate(lower({"where": program.where}, types), work)["where"])
-    return Ingested(work, raw.height, _some(not_finite), _some(not_castable), _some(not_quantisable))
+    return Ingested(work, raw.height, _some(not_finite), _some(not_castable), _some(not_quantisable), lost_values)
+
+
+def _first_lost(values: pl.Series, made: pl.Series) -> tuple[Mapping[str, str], ...]:
+    """Give the first values that became null, as text."""
+    at = (made.is_null() & values.is_not_null()).arg_true().head(_SHOWN)
+    texts = values.gather(at).cast(pl.String, strict=False)
+    return tuple({"row": str(row + 1), values.name: text} for row, text in zip(at.to_list(), texts, strict=True))
 
 
 def _some(counts: Mapping[str, int]) -> dict[str, int]:

@@ -47,7 +47,9 @@ class GitSnapshotStore:
 
     def repositories(self) -> Sequence[str]:
         """List repositories by name."""
-        return sorted(path.name.removesuffix(".git") for path in self.root.glob("[!.]*.git") if (path / "HEAD").exists())
+        return sorted(
+            path.name.removesuffix(".git") for path in self.root.glob("[!.]*.git") if (path / "HEAD").exists()
+        )
 
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists."""

@@ -1,0 +1,133 @@
+"""What is expected of rows, as masks of the rows that break it: the built-in rules, and one for each declared limit.
+
+Enters: rows, the declaration and what surrounds it. Leaves: `Rule`s for `validation` to count. As in SQL, an expression
+that is null has not failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from engine.features.expression import check, parse
+from engine.features.lowering import evaluate, lower
+from engine.spec import Expectation, SourceSpec
+
+_TYPES: Mapping[type[pl.DataType], str] = {pl.Boolean: "bool", pl.Int64: "i64", pl.Float64: "f64", pl.String: "str"}
+
+
+@dataclass(frozen=True, slots=True)
+class LastGood:
+    """The source's last good snapshot: how many rows, and how to read them (which costs a verification of its files)."""
+
+    rows: int
+    scan: Callable[[], pl.LazyFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an audit compares with: sources referred to, the last good snapshot, the clock, and rows that stay as they are.
+
+    `kept` are the rows of partitions that this ingestion does not touch; `kept_rows` says how many there are.
+    """
+
+    references: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    last_good: LastGood | None = None
+    now: datetime | None = None
+    kept: Callable[[], pl.LazyFrame] | None = None
+    kept_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One check: a mask of the rows that break it, and the share of them that may."""
+
+    rule: str
+    broken: pl.Expr
+    severity: str = "block"
+    allowed: float = 0.0
+    column: str | None = None
+    doc: str = ""
+
+
+def rules_of(frame: pl.DataFrame, spec: SourceSpec, around: Surroundings) -> list[Rule]:
+    """Give every rule about rows, the built-in ones first."""
+    declared = (rule for item in spec.expect for rule in _declared(item, frame, around))
+    return [*_built_in(spec), *declared]
+
+
+def _built_in(spec: SourceSpec) -> list[Rule]:
+    """What always holds: rows have keys and times, and an id names one row of each version."""
+    rules = [Rule(f"{key} is the key", pl.col(key).is_null(), "warn", column=key) for key in spec.key]
+    if spec.time is not None:
+        rules.append(Rule(f"{spec.time} is the time", pl.col(spec.time).is_null(), "warn", column=spec.time))
+    if spec.id is not None:
+        # The time is among them, so a duplicate lies in the same partition: a partition can be audited alone.
+        version = [name for name in (spec.id, spec.available.column, spec.time) if name]
+        twice = pl.struct(version).is_duplicated() & pl.col(spec.id).is_not_null()
+        rules.append(Rule(f"{spec.id} names one row of each version", twice, column=spec.id))
+    return rules
+
+
+def _declared(item: Expectation, frame: pl.DataFrame, around: Surroundings) -> list[Rule]:
+    """Turn one expectation into its rules: one for each limit that it sets."""
+    found: list[tuple[str, pl.Expr, float]] = []
+    if item.expr is not None:
+        found.append((item.expr, ~_expression(item.expr, frame), 0.0))
+    if item.column is not None:
+        found += _value_rules(item, item.column)
+        found += _row_rules(item, item.column, around)
+    return [Rule(rule, broken, item.severity, allowed, item.column, item.doc) for rule, broken, allowed in found]
+
+
+def _value_rules(item: Expectation, name: str) -> list[tuple[str, pl.Expr, float]]:
+    """Give the rules that look at one value at a time."""
+    column = pl.col(name)
+    rules: list[tuple[str, pl.Expr, float]] = []
+    if item.not_null:
+        rules.append((f"{name} is not null", column.is_null(), 0.0))
+    if item.max_null_fraction is not None:
+        rules.append(
+            (f"{name} is null in at most {item.max_null_fraction:.2%}", column.is_null(), item.max_null_fraction)
+        )
+    if item.minimum is not None:
+        rules.append((f"{name} >= {item.minimum:g}", column < item.minimum, 0.0))
+    if item.maximum is not None:
+        rules.append((f"{name} <= {item.maximum:g}", column > item.maximum, 0.0))
+    if item.values is not None:
+        rules.append((f"{name} is one of {', '.join(item.values)}", ~column.cast(pl.String).is_in(item.values), 0.0))
+    if item.pattern is not None:
+        rules.append((f"{name} matches {item.pattern}", ~column.cast(pl.String).str.contains(item.pattern), 0.0))
+    return rules
+
+
+def _row_rules(item: Expectation, name: str, around: Surroundings) -> list[tuple[str, pl.Expr, float]]:
+    """Give the rules that compare a row with others, with the clock or with another source."""
+    column = pl.col(name)
+    rules: list[tuple[str, pl.Expr, float]] = []
+    if item.unique:
+        twice = column.is_duplicated()
+        if around.kept is not None:
+            twice = twice | column.is_in(around.kept().select(name).unique().collect()[name].implode())
+        rules.append((f"{name} is unique", twice & column.is_not_null(), 0.0))
+    if item.increasing:
+        rules.append((f"{name} never decreases from row to row", column < column.forward_fill().shift(1), 0.0))
+    if item.past and around.now is not None:
+        rules.append((f"{name} is not in the future", column > pl.lit(around.now), 0.0))
+    if item.references is not None:
+        source, target = item.references.split(".")
+        held = around.references[source][target].unique()
+        missing = ~column.is_in(held.implode()) & column.is_not_null()
+        rules.append((f"{name} is found in {item.references}", missing, 1.0 - item.min_match_fraction))
+    return rules
+
+
+def _expression(text: str, frame: pl.DataFrame) -> pl.Expr:
+    """Evaluate a SQL condition by the same rules as a feature; gives its values as a literal column."""
+    types = {name: _TYPES.get(type(dtype), "timestamp") for name, dtype in frame.schema.items()}
+    tree = parse(text)
+    check(tree, types)
+    return pl.lit(evaluate(lower({"holds": tree}, types), frame)["holds"])
