@@ -22,11 +22,10 @@ COLUMN_LIMITS: Mapping[str, tuple[str, ...]] = {
     "pattern": ("i64", "str"),
     "increasing": ("i64", "f64", "timestamp"),
     "past": ("timestamp",),
-    "freshness": ("timestamp",),
     "distribution": _ANY,
     "references": _ANY,
 }
-WHOLE_LIMITS = ("expr", "min_rows", "max_row_loss", "max_row_gain")
+WHOLE_LIMITS = ("expr", "freshness", "min_rows", "max_row_loss", "max_row_gain")
 # Limits that no single row breaks, so that none can be set aside.
 OF_WHOLE = ("max_null_fraction", "freshness", "distribution", "min_rows", "max_row_loss", "max_row_gain")
 
@@ -43,6 +42,9 @@ def check_expectations(path: str, spec: SourceSpec, columns: Mapping[str, str], 
             continue
         if expectation.expr is not None:
             problems.typed(f"{place}.expr", expectation.expr, columns, want="bool")
+        if expectation.freshness is not None and (spec.time is None or expectation.column not in {None, spec.time}):
+            hint = "leave `column` out; a static source has no age"
+            problems.add(f"{place}.freshness", "is about the event time of the source", hint=hint)
         _check_limits(place, expectation, columns, problems)
         _check_severity(place, expectation, problems)
 

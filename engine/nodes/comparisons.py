@@ -42,33 +42,27 @@ def compare(item: Expectation, frame: pl.DataFrame, spec: SourceSpec, around: Su
     if item.max_row_gain is not None:
         rule = f"gains at most {item.max_row_gain:.1%} more rows"
         yield _judge_size(rule, rows, around, (-math.inf, item.max_row_gain))
-    column = item.column or spec.time
-    if item.freshness is not None and column is not None:
-        yield _judge_age(column, item.freshness, frame, around)
+    if item.freshness is not None and spec.time is not None and around.now is not None:
+        newest = [value for value in (frame[spec.time].max(), around.kept_last) if isinstance(value, datetime)]
+        yield judge_age(item.freshness, max(newest, default=None), around.now)
     if item.distribution is not None and item.column is not None:
         yield _judge_distribution(item.column, item.distribution, frame, around)
 
 
 def _judge_size(rule: str, rows: int, around: Surroundings, limits: tuple[float, float]) -> Outcome:
-    if around.last_good is None or not around.last_good.rows:
+    before = around.last_good.rows if around.last_good is not None else 0
+    if not before:
         return Outcome(rule, broken=False, observed=_FIRST)
-    change = rows / around.last_good.rows - 1.0
-    return Outcome(
-        rule, not limits[0] <= change <= limits[1], f"{around.last_good.rows:,} -> {rows:,} rows ({change:+.1%})"
-    )
+    change = rows / before - 1.0
+    return Outcome(rule, not limits[0] <= change <= limits[1], f"{before:,} -> {rows:,} rows ({change:+.1%})")
 
 
-def _judge_age(column: str, limit: str, frame: pl.DataFrame, around: Surroundings) -> Outcome:
-    """Judge the newest value. How old it is gets told only when it is too old: a passed audit does not know the hour."""
-    rule = f"the newest {column} is at most {limit} old"
-    newest = frame[column].max()
-    if around.kept is not None:
-        kept = around.kept().select(pl.col(column).max()).collect().item()
-        newest = max((value for value in (newest, kept) if value is not None), default=None)
-    if not isinstance(newest, datetime) or around.now is None:
-        return Outcome(rule, broken=True, observed=f"{column} has no value")
-    age = around.now - newest
-    told = f"newest {isoformat(newest)}"
+def judge_age(limit: str, newest: datetime | None, now: datetime) -> Outcome:
+    """Judge the newest row. How old it is gets told only when it is too old: a passed audit does not know the hour."""
+    rule = f"the newest row is at most {limit} old"
+    if newest is None:
+        return Outcome(rule, broken=True, observed="no row has a time")
+    age, told = now - newest, f"newest {isoformat(newest)}"
     if age > timedelta(microseconds=microseconds(limit)):
         return Outcome(rule, broken=True, observed=f"{told}, {age - timedelta(microseconds=age.microseconds)} ago")
     return Outcome(rule, broken=False, observed=told)

@@ -21,17 +21,25 @@ _TYPES: Mapping[type[pl.DataType], str] = {pl.Boolean: "bool", pl.Int64: "i64", 
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The source's last good snapshot: how many rows, and how to read them (which costs a verification of its files)."""
+    """The source's last good snapshot: how to read it (which costs a verification of its files), and its rows if known."""
 
-    rows: int
+    known_rows: int | None
     scan: Callable[[], pl.LazyFrame]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        if self.known_rows is not None:
+            return self.known_rows
+        return int(self.scan().select(pl.len()).collect().item())
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What an audit compares with: sources referred to, the last good snapshot, the clock, and rows that stay as they are.
 
-    `kept` are the rows of partitions that this ingestion does not touch; `kept_rows` says how many there are.
+    `kept` are the rows of partitions that this ingestion does not touch; `kept_rows` says how many there are, and
+    `kept_last` how new the newest is.
     """
 
     references: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -39,6 +47,7 @@ class Surroundings:
     now: datetime | None = None
     kept: Callable[[], pl.LazyFrame] | None = None
     kept_rows: int = 0
+    kept_last: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,142 +1,231 @@
-"""Publish: the write and the merge of write-audit-publish, around an audit that has been made already.
+"""Publish: the write and the merge of write-audit-publish, and what becomes of data that did not pass.
 
-Called by `ingest` with the rows and the audit's report. Only objects whose bytes changed are written; rows that are
-already on the source's branch make no commit; rows that failed stay on a branch of their own.
+Called by `ingest` with files and an audit. Everything goes to a branch of this ingestion's own first; `main` moves by one
+merge, so it is a whole commit at any moment, whoever is killed. Only objects whose bytes changed are written.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import getpass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import polars as pl
 
+from engine.clock import isoformat
 from engine.contracts import Commit, ObjectStat, SnapshotStore, Work
-from engine.errors import ConflictError, DataError
+from engine.errors import ConflictError
 from engine.keys import digest, digest_file
+from engine.nodes.audited import (
+    AuditRecord,
+    PartitionRecord,
+    PartRecord,
+    QuarantineRecord,
+    audit_path,
+    describe_source,
+    quarantine_path,
+    write_record,
+)
+from engine.nodes.branches import ingest_branch, quarantine_branch
+from engine.nodes.reading import PARTITION
 from engine.nodes.validation import ValidationReport
 from engine.spec import SourceSpec
-from engine.stores.snapshots import open_snapshots
 
 _ROW_GROUP = 131_072
 _MERGE_ATTEMPTS = 8
-_PARTITION_FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-_SHOWN = 8
+
+Records = Mapping[str, AuditRecord | QuarantineRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One source's way into the store."""
+    """One source's way into the store, from a commit that its branch was at and what that holds of it."""
 
     work: Work
     spec: SourceSpec
     name: str
+    store: SnapshotStore
+    head: str
+    present: Mapping[str, ObjectStat]
 
     @property
     def prefix(self) -> str:
         """Where the source's objects lie in the repository."""
         return f"{self.name}/"
 
-    def metadata(self, rows: int) -> dict[str, str]:
-        """What the commit says: who, what, and the digest of the declaration."""
+    def path_of(self, label: str) -> str:
+        """Where a partition lies in the repository."""
+        return f"{self.prefix}{label}.parquet"
+
+    def metadata(self, rows: int, status: str) -> dict[str, str]:
+        """What the commit says: who, what, the digests of declaration and pin, and the run."""
         return {
             "plumbline.source": self.name,
+            "plumbline.status": status,
             "plumbline.run": self.work.place.run_id,
+            "plumbline.actor": getpass.getuser(),
             "plumbline.rows": str(rows),
             "plumbline.kind": self.spec.kind,
-            "plumbline.declaration": digest(self.work.settings),
+            "plumbline.config": digest(self.work.settings["spec"]),
+            "plumbline.pin": digest(self.work.settings["pin"]),
         }
 
 
-def publish(target: Publication, frame: pl.DataFrame, report: ValidationReport) -> tuple[Sequence[ObjectStat], str]:
-    """Bring rows to the source's branch; gives its objects and the commit that holds them. Raises `DataError` (quarantine)."""
-    spec, store = target.spec, open_snapshots(target.work.place.snapshots)
-    store.ensure_repository(spec.repository)
-    scratch = target.work.out.with_name(f"{target.work.out.name}.parts")
-    try:
-        files = _write_partitions(target, frame, scratch)
-        present = {item.path: item for item in store.list(spec.repository, spec.branch, target.prefix)}
-        fresh = {path: file for path, file in files.items() if not _is_there(present.get(path), file)}
-        gone = sorted(present.keys() - files.keys())
-        branch = _write_branch(target, store, fresh, gone, frame.height) if fresh or gone else None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    if report.blocking:
-        raise DataError(
-            _quarantine_words(target, report, branch), hint="fix the data or the expectation, then run again"
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An audit before it is known which objects it is about: `record` completes it."""
+
+    name: str
+    identity: str
+    declaration: str
+    schema: Mapping[str, str]
+    partitions: Mapping[str, PartitionRecord]
+    parts: Mapping[str, PartRecord]
+    report: ValidationReport
+    released: str = ""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source has."""
+        return sum(item.rows for item in self.partitions.values())
+
+    def record(self, objects: Sequence[ObjectStat]) -> AuditRecord:
+        """Give the audit of these objects."""
+        return AuditRecord(
+            identity=self.identity,
+            declaration=self.declaration,
+            described=describe_source(self.name, objects, self.partitions, self.schema),
+            partitions=dict(self.partitions),
+            parts=dict(self.parts),
+            report=self.report,
+            released=self.released,
         )
-    if branch is None:
-        return list(present.values()), store.resolve(spec.repository, spec.branch)
-    merged = _merge(target, store, branch, frame.height)
-    store.delete_branch(spec.repository, branch)
-    return store.list(spec.repository, merged.id, target.prefix), merged.id
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Partitions as files of scratch space, by their paths in the repository, and what each holds."""
+
+    files: Mapping[str, Path]
+    partitions: Mapping[str, PartitionRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs from the branch: files to put, objects to remove, and objects that stay."""
+
+    fresh: Mapping[str, Path]
+    gone: Sequence[str]
+    same: Sequence[ObjectStat]
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to write."""
+        return bool(self.fresh or self.gone)
+
+
+def write_partitions(target: Publication, frame: pl.DataFrame, scratch: Path) -> Written:
+    """Write one Parquet file a partition, read-only, so that the store may take it as it is."""
+    scratch.mkdir()
+    files = {}
+    parts = frame.partition_by(PARTITION, as_dict=True, include_key=False)
+    for (label,), part in parts.items():
+        file = scratch / f"{label}.parquet"
+        part.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
+        file.chmod(0o444)
+        files[target.path_of(str(label))] = file
+        target.work.progress("writing", None, len(files) / len(parts))
+    return Written(files, describe_partitions(frame, target.spec))
+
+
+def describe_partitions(frame: pl.DataFrame, spec: SourceSpec) -> dict[str, PartitionRecord]:
+    """Say of each partition of labelled rows how many they are, and from when to when."""
+    bounds = [pl.col(spec.time).min().alias("first"), pl.col(spec.time).max().alias("last")] if spec.time else []
+    found = frame.group_by(PARTITION).agg(pl.len().alias("rows"), *bounds).sort(PARTITION)
+    return {
+        item[PARTITION]: PartitionRecord(
+            item["rows"], *(isoformat(item[name]) if item.get(name) else None for name in ("first", "last"))
+        )
+        for item in found.to_dicts()
+    }
+
+
+def changes_of(target: Publication, written: Written, kept: Sequence[str]) -> Change:
+    """Compare what was written, and what is kept, with what the branch holds."""
+    fresh = {path: file for path, file in written.files.items() if not _is_there(target.present.get(path), file)}
+    wanted = {*written.files, *map(target.path_of, kept)}
+    same = [item for path, item in target.present.items() if path in wanted and path not in fresh]
+    return Change(fresh, sorted(target.present.keys() - wanted), same)
+
+
+def publish(target: Publication, change: Change, draft: Draft) -> tuple[AuditRecord, Commit]:
+    """Bring a change to the source's branch by a merge; raises `ConflictError` when another one changed the same paths."""
+    made: list[AuditRecord] = []
+
+    def records(objects: Sequence[ObjectStat]) -> Records:
+        made.append(draft.record(objects))
+        return {audit_path(target.name): made[-1]}
+
+    branch = _write_branch(target, change, target.metadata(draft.rows, "published"), records)
+    merged = _merge(target, branch, draft)
+    target.store.delete_branch(target.spec.repository, branch)
+    return made[-1], merged
+
+
+def quarantine(target: Publication, change: Change, draft: Draft, severity: str) -> str:
+    """Keep data that failed on a branch named by its content, which may be there since before; gives its name."""
+    repository, found = target.spec.repository, dict[str, str]()
+
+    def records(objects: Sequence[ObjectStat]) -> Records:
+        found.update({item.path: item.digest for item in objects})
+        audit = draft.record(objects)
+        record = QuarantineRecord(source=target.name, severity=severity, report=draft.report, audit=audit)
+        return {audit_path(target.name): audit, quarantine_path(target.name): record}
+
+    branch = _write_branch(target, change, target.metadata(draft.rows, "quarantined"), records)
+    name = quarantine_branch(target.name, found)
+    with suppress(ConflictError):  # the same data failed before
+        target.store.create_branch(repository, name, branch)
+    target.store.delete_branch(repository, branch)
+    return name
 
 
 def _write_branch(
-    target: Publication, store: SnapshotStore, fresh: Mapping[str, Path], gone: Sequence[str], rows: int
+    target: Publication,
+    change: Change,
+    metadata: Mapping[str, str],
+    records: Callable[[Sequence[ObjectStat]], Records],
 ) -> str:
-    """Commit the changed objects to a branch of their own; gives its name."""
-    repository = target.spec.repository
-    branch = f"ingest-{target.name}-{target.work.place.run_id}-{uuid4().hex[:8]}"
-    store.create_branch(repository, branch, target.spec.branch)
-    for index, (path, file) in enumerate(fresh.items()):
-        store.put(repository, branch, path, file)
-        target.work.progress("writing", None, (index + 1) / len(fresh))
-    for path in gone:
+    """Commit a change, and the records that go with it, to a fresh branch; gives its name."""
+    repository, store = target.spec.repository, target.store
+    branch = ingest_branch(target.name, target.work.place.run_id)
+    store.create_branch(repository, branch, target.head)
+    objects = list(change.same)
+    for path, file in change.fresh.items():
+        objects.append(store.put(repository, branch, path, file))
+        target.work.progress("storing", None, (len(objects) - len(change.same)) / len(change.fresh))
+    for path in change.gone:
         store.remove(repository, branch, path)
-    store.commit(repository, branch, f"ingest {target.name}", target.metadata(rows))
+    for path, record in records(sorted(objects, key=lambda item: item.path)).items():
+        scratch = target.work.out.with_name(f"{target.work.out.name}.record")
+        store.put(repository, branch, path, write_record(scratch, record))
+        scratch.unlink()
+    store.commit(repository, branch, f"ingest {target.name}", metadata)
     return branch
 
 
-def _merge(target: Publication, store: SnapshotStore, branch: str, rows: int) -> Commit:
+def _merge(target: Publication, branch: str, draft: Draft) -> Commit:
     """Merge into the source's branch; other ingests move it too, and each merge is retried on its new head."""
-    spec = target.spec
+    spec, metadata = target.spec, target.metadata(draft.rows, "published")
     for attempt in range(_MERGE_ATTEMPTS):
         try:
-            return store.merge(spec.repository, branch, spec.branch, f"ingest {target.name}", target.metadata(rows))
+            return target.store.merge(spec.repository, branch, spec.branch, f"ingest {target.name}", metadata)
         except ConflictError:
             if attempt == _MERGE_ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
-def _write_partitions(target: Publication, frame: pl.DataFrame, scratch: Path) -> dict[str, Path]:
-    """Write one Parquet file a partition into scratch space; gives them by their path in the repository."""
-    scratch.mkdir(exist_ok=True)
-    files: dict[str, Path] = {}
-    for label, part in _partitions(frame, target.spec):
-        file = scratch / f"{label}.parquet"
-        part.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
-        files[f"{target.prefix}{label}.parquet"] = file
-    return files
-
-
-def _partitions(frame: pl.DataFrame, spec: SourceSpec) -> Iterator[tuple[str, pl.DataFrame]]:
-    if spec.partition == "none" or spec.time is None:
-        yield "all", frame
-        return
-    label = pl.col(spec.time).dt.strftime(_PARTITION_FORMATS[spec.partition]).fill_null("undated").alias("__partition")
-    for key, part in frame.with_columns(label).partition_by("__partition", as_dict=True, include_key=False).items():
-        yield str(key[0]), part
-
-
 def _is_there(present: ObjectStat | None, file: Path) -> bool:
     return present is not None and present.size == file.stat().st_size and present.digest == digest_file(file)
-
-
-def _quarantine_words(target: Publication, report: ValidationReport, branch: str | None) -> str:
-    spec = target.spec
-    listed = "\n".join(f"    {finding}" for finding in report.blocking[:_SHOWN])
-    more = f"\n    and {len(report.blocking) - _SHOWN} more" if len(report.blocking) > _SHOWN else ""
-    where = (
-        f"quarantined on branch {branch}"
-        if branch
-        else f"{spec.repository}@{spec.branch} holds the same rows since before"
-    )
-    return (
-        f"source `{target.name}` failed {len(report.blocking)} blocking expectation(s), and this run does not use it:"
-        f"\n{listed}{more}\n  {where}"
-    )

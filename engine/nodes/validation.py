@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from engine.features.sources import Ingested
-from engine.nodes.comparisons import compare
+from engine.nodes.comparisons import Outcome, compare, judge_age
 from engine.nodes.expectations import Rule, Surroundings, rules_of
 from engine.spec import SourceSpec
 
@@ -64,6 +65,11 @@ class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
     def quarantining(self) -> tuple[ValidationFinding, ...]:
         """The findings that set rows aside."""
         return self._failed("quarantine")
+
+    @property
+    def released(self) -> bool:
+        """Say whether a person let this data pass."""
+        return any(item.released for item in self.findings)
 
     def _failed(self, severity: str) -> tuple[ValidationFinding, ...]:
         return tuple(item for item in self.findings if item.status == "fail" and item.severity == severity)
@@ -130,6 +136,25 @@ def tell_losses(report: ValidationReport, ingested: Ingested, columns: Mapping[s
         for rule, severity, count, name in told
     )
     return msgspec.structs.replace(report, findings=(*lost, *report.findings))
+
+
+def judge_again(report: ValidationReport, spec: SourceSpec, newest: datetime | None, now: datetime) -> ValidationReport:
+    """Ask anew how old the newest row is; everything else that was found of the same rows still holds."""
+    outcomes: dict[tuple[str, str], Outcome] = {
+        (outcome.rule, item.severity): outcome
+        for item in spec.expect
+        if item.freshness is not None
+        for outcome in [judge_age(item.freshness, newest, now)]
+    }
+
+    def judged(item: ValidationFinding) -> ValidationFinding:
+        outcome = outcomes.get((item.rule, item.severity))
+        if outcome is None:
+            return item
+        status = "fail" if outcome.broken else "pass"
+        return msgspec.structs.replace(item, status=status, failed=int(outcome.broken), observed=outcome.observed)
+
+    return msgspec.structs.replace(report, findings=tuple(map(judged, report.findings)))
 
 
 def release_findings(report: ValidationReport, words: str) -> ValidationReport:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.components import Catalogue
+from engine.contracts import Pin
 from engine.durations import MICROSECONDS, microseconds
 from engine.plan.code import code_of
 from engine.plan.logical import LogicalNode, LogicalPlan
@@ -51,7 +52,7 @@ def _compile(
     if node.kind in {"ingest", "checkout"}:
         pin = inputs.pins[str(settings["source"])]
         settings["pin"] = pin.identity
-        uncacheable = None if pin.identity is not None else f"{pin.summary} cannot say beforehand what it will read"
+        uncacheable = _why_uncacheable(node, pin)
     elif node.kind == "features":
         settings["sample"] = sample
     elif node.kind == "evaluate":
@@ -72,6 +73,16 @@ def _compile(
         retries=execute.retries,
         backoff_seconds=execute.backoff,
     )
+
+
+def _why_uncacheable(node: LogicalNode, pin: Pin) -> str | None:
+    """Say why a source is looked at in every run, if it is."""
+    spec: Any = node.settings["spec"]
+    if pin.identity is None:
+        return f"{pin.summary} cannot say beforehand what it will read"
+    if node.kind == "ingest" and any(item["freshness"] for item in spec["expect"]):
+        return "how fresh it is depends on the hour"
+    return None
 
 
 def _own_rival(champion: Champion | None) -> tuple[Alternative, ...]:

@@ -213,11 +213,12 @@ def _ingest(plan: LogicalPlan, name: str) -> LogicalNode:
     settings = {"source": name, "spec": identity(source), "program": plan.sources[name].to_json()}
     inputs = {f"reference.{other}": f"ingest.{other}" for other in sorted(_references(plan.spec, name))}
     title = f"{source.kind} into {source.repository}@{source.branch}"
-    return LogicalNode(f"ingest.{name}", "ingest", inputs, settings, (("source", source.kind),), title=title)
+    kind = "ingest" if source.ref is None else "checkout"
+    return LogicalNode(f"ingest.{name}", kind, inputs, settings, (("source", source.kind),), title=title)
 
 
 def _ingests(plan: LogicalPlan) -> tuple[str, ...]:
-    return tuple(node.name for node in plan.nodes if node.kind == "ingest")
+    return tuple(node.name for node in plan.nodes if node.kind in {"ingest", "checkout"})
 
 
 def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) -> LogicalNode:

@@ -1,0 +1,149 @@
+"""Reading a source into typed rows: all of it, or with `incremental` just the parts that changed.
+
+Enters: a declaration, a pin, and the audit of what `main` holds. Leaves: typed rows in the source's own order, the
+partitions that they make up completely, and what each part fed. A partition is read anew, from every part that feeds it,
+as soon as one of its parts is new, changed or gone; so the result has the bytes that a complete reading would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from engine.contracts import PartedSource, Pin, Progress, Source
+from engine.errors import DataError
+from engine.features.program import SourceProgram
+from engine.features.sources import Ingested, ingest_source
+from engine.nodes.audited import AuditRecord, PartRecord
+from engine.spec import SourceSpec
+
+PARTITION = "\x00partition"
+_FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+_TRUNCATE = {"day": "1d", "month": "1mo", "year": "1y"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How one source is read: where, by which component, as what, and with whom listening."""
+
+    name: str
+    spec: SourceSpec
+    program: SourceProgram
+    source: Source
+    root: Path
+    pin: Pin
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Typed rows of the partitions that changed (all of them unless incremental), labelled in the column `PARTITION`.
+
+    `losses` tells what became null; `kept` names the partitions of the last good snapshot that stay as they are.
+    """
+
+    frame: pl.DataFrame
+    losses: Ingested
+    parts: Mapping[str, PartRecord] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+
+
+def read_all(reader: Reader) -> Reading:
+    """Read the whole source; raises `DataError` when it has no rows."""
+    frames: list[pl.DataFrame] = []
+    rows = 0
+    for frame in reader.source.read(reader.root, reader.pin, reader.spec.columns):
+        frames.append(frame)
+        rows += frame.height
+        reader.progress("reading", rows, None)
+    if rows == 0:
+        raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
+    ingested = ingest_source(reader.program, pl.concat(frames))
+    return Reading(label_rows(ingested.frame, reader.spec), ingested)
+
+
+def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
+    """Read the parts that changed since `known`, and those that share a partition with them.
+
+    Raises `DataError` for a source that cannot be read in parts.
+    """
+    source = reader.source
+    if not isinstance(source, PartedSource):
+        raise DataError(
+            f"source `{reader.name}`: kind `{reader.spec.kind}` cannot be read in parts",
+            hint=f"remove sources.{reader.name}.incremental, or use files that grow by files",
+        )
+    now = source.parts(reader.pin)
+    before = known.parts if known is not None else {}
+    fresh = [part for part, identity in now.items() if part not in before or before[part].identity != identity]
+    touched = {label for part, item in before.items() if part in fresh or part not in now for label in item.partitions}
+    read = _read_parts(reader, source, fresh)
+    labels = dict.fromkeys(fresh, ()) | {part: _labels_of(item.frame) for part, item in read.items()}
+    touched |= {label for found in labels.values() for label in found}
+    shared = [part for part in now if part not in labels and touched.intersection(before[part].partitions)]
+    read |= _read_parts(reader, source, shared)
+    frames = [read[part].frame for part in now if part in read]
+    frame = pl.concat(frames).filter(pl.col(PARTITION).is_in(sorted(touched))) if frames else _nothing(reader)
+    parts = {
+        part: PartRecord(identity, labels[part] if part in labels else before[part].partitions)
+        for part, identity in now.items()
+    }
+    kept = tuple(sorted(known.partitions.keys() - touched)) if known is not None else ()
+    if not frame.height and not kept:
+        raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
+    return Reading(frame, _together(frame, read.values()), parts, kept)
+
+
+def label_rows(frame: pl.DataFrame, spec: SourceSpec) -> pl.DataFrame:
+    """Add the label of each row's partition: its day, month or year, `undated` without a time, else `all`."""
+    if spec.partition == "none" or spec.time is None:
+        return frame.with_columns(pl.lit("all").alias(PARTITION))
+    start = frame.select(pl.col(spec.time).dt.truncate(_TRUNCATE[spec.partition]).alias("start"))
+    # A label a partition, not a row: text is slow to make.
+    names = start.unique().with_columns(
+        pl.col("start").dt.strftime(_FORMATS[spec.partition]).fill_null("undated").alias(PARTITION)
+    )
+    labels = start.join(names, on="start", how="left", nulls_equal=True, maintain_order="left")
+    return frame.with_columns(labels[PARTITION])
+
+
+def _labels_of(frame: pl.DataFrame) -> tuple[str, ...]:
+    return tuple(frame[PARTITION].unique().sort())
+
+
+def _read_parts(reader: Reader, source: PartedSource, wanted: list[str]) -> dict[str, Ingested]:
+    """Read some parts, each as its typed and labelled rows."""
+    frames: dict[str, list[pl.DataFrame]] = {}
+    rows = 0
+    if wanted:
+        for part, frame in source.read_parts(reader.root, reader.pin, reader.spec.columns, wanted):
+            frames.setdefault(part, []).append(frame)
+            rows += frame.height
+            reader.progress("reading", rows, None)
+    made = {part: ingest_source(reader.program, pl.concat(found)) for part, found in frames.items()}
+    return {part: replace(item, frame=label_rows(item.frame, reader.spec)) for part, item in made.items()}
+
+
+def _together(frame: pl.DataFrame, read: Iterable[Ingested]) -> Ingested:
+    """Add up what became null in each part."""
+    items = list(read)
+
+    def total(name: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for item in items:
+            for column, count in getattr(item, name).items():
+                counts[column] = counts.get(column, 0) + count
+        return counts
+
+    lost = {column: samples for item in reversed(items) for column, samples in item.lost.items()}
+    rows = sum(item.rows_read for item in items)
+    return Ingested(frame, rows, total("not_finite"), total("not_castable"), total("not_quantisable"), lost)
+
+
+def _nothing(reader: Reader) -> pl.DataFrame:
+    """Give no rows, in the columns and types that the source has."""
+    empty = pl.DataFrame(schema=dict.fromkeys(reader.spec.columns, pl.String))
+    return label_rows(ingest_source(reader.program, empty).frame, reader.spec)
