@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import records
+from engine import data_records, records
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
@@ -27,6 +27,13 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.LedgerEntry,
     records.FeatureTestReport,
     records.FeatureExplanation,
+    data_records.SnapshotSource,
+    data_records.SnapshotCommit,
+    data_records.Quarantined,
+    data_records.SnapshotDiff,
+    data_records.TableProfile,
+    data_records.Validation,
+    data_records.GarbageReport,
 )
 
 

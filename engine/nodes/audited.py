@@ -39,7 +39,7 @@ class PartitionRecord(msgspec.Struct, frozen=True):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One audit. `identity` covers declaration, pin and references; empty when the source cannot say what it will read.
 
-    `described` is what `source.json` says. `released` says who let data pass that had failed.
+    `described` is what `source.json` says; `key` are the columns that name one row, if any do. `released` says who let data pass that had failed.
     """
 
     identity: str
@@ -48,6 +48,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     partitions: dict[str, PartitionRecord]
     parts: dict[str, PartRecord] = {}
     report: ValidationReport
+    key: tuple[str, ...] = ()
     released: str = ""
 
     def holds_for(self, objects: Sequence[ObjectStat]) -> bool:

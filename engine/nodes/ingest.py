@@ -38,6 +38,7 @@ from engine.nodes.publish import (
 )
 from engine.nodes.reading import PARTITION, Reading, label_rows, read_all, read_changes
 from engine.nodes.validation import Audit, ValidationReport, audit, judge_again, release_findings, tell_losses
+from engine.spec import SourceSpec
 from engine.stores.snapshots import open_snapshots
 
 _SHOWN = 8
@@ -79,7 +80,7 @@ def checkout(work: Work) -> Mapping[str, Json]:
     )
     report = audit(frame, spec, name, Surroundings(_references(target))).report
     partitions = describe_partitions(label_rows(frame, spec), spec)
-    draft = Draft(name, "", "", _schema(frame), partitions, {}, report)
+    draft = Draft(name, "", "", _schema(frame), partitions, {}, report, key_of(spec))
     return _finish(target, draft.record(objects), commit)
 
 
@@ -143,6 +144,7 @@ class _Ingestion:
             partitions=dict(sorted((kept | dict(written.partitions)).items())),
             parts=self.reading.parts,
             report=report,
+            key=key_of(self.declared.spec),
             released=self.known.released if self.known is not None and report.released else "",
         )
 
@@ -208,6 +210,13 @@ def _in_order(frame: pl.DataFrame, declared: Declared) -> pl.DataFrame:
     order = [name for name in (declared.spec.time, declared.spec.id) if name] or list(declared.spec.key)
     rest = [name for name in frame.columns if name not in order]
     return frame.select(*order, *rest).sort(order, nulls_last=True, maintain_order=True)
+
+
+def key_of(spec: SourceSpec) -> tuple[str, ...]:
+    """Name the columns that name one row: those of a version, or the key of a static source."""
+    if spec.id is None:
+        return spec.key if spec.static else ()
+    return tuple(name for name in (spec.id, spec.available.column, spec.time) if name)
 
 
 def _schema(frame: pl.DataFrame) -> dict[str, str]:

@@ -84,6 +84,7 @@ class Draft:
     partitions: Mapping[str, PartitionRecord]
     parts: Mapping[str, PartRecord]
     report: ValidationReport
+    key: tuple[str, ...]
     released: str = ""
 
     @property
@@ -100,6 +101,7 @@ class Draft:
             partitions=dict(self.partitions),
             parts=dict(self.parts),
             report=self.report,
+            key=self.key,
             released=self.released,
         )
 

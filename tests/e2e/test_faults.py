@@ -180,7 +180,7 @@ def test_failing_data_is_quarantined_and_main_keeps_the_good(finished: Finished,
     outcome = project.engine("run", "pipeline=rides", "--json", "-q")
     assert outcome.code == 5
     assert "distance >= 0" in outcome.json["error"]
-    assert "quarantined on branch ingest-rides-" in outcome.json["error"]
+    assert "quarantined on branch quarantine-rides-" in outcome.json["error"]
     assert (repository / "refs" / "heads" / "main").read_text() == head
     assert project.engine("models", "list", "--json").json[0]["version"] == 1
 
