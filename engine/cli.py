@@ -21,9 +21,10 @@ COMMANDS = {
     "run": "run a pipeline: ingest, validate, train, evaluate, gate, promote, report",
     "runs": "list and show past runs",
     "models": "list, show, promote, roll back and verify models",
+    "data": "versioned data: snapshots, diffs, profiles, validation, quarantine",
     "features": "list and explain a pipeline's features",
     "schema": "write or check the JSON Schemas for editors and readers",
-    "gc": "delete artefacts that no kept run or model needs",
+    "gc": "find, and with --yes delete, what no run, model, tag or branch needs",
     "doctor": "check this machine and project, with what to do about each finding",
 }
 

@@ -146,6 +146,8 @@ def _snapshots(plan: ExecutionPlan, documents: Documents) -> tuple[SnapshotPin, 
                     commit=notes["commit"],
                     digest=result.output.digest,
                     rows=notes.get("rows"),
+                    quarantine=notes.get("quarantine"),
+                    set_aside=notes.get("set_aside", 0),
                 )
             )
     return tuple(found)

@@ -75,13 +75,15 @@ class GateResult(Record, frozen=True, kw_only=True):
 
 
 class SnapshotPin(Record, frozen=True, kw_only=True):
-    """The data one source gave this run: where it lies and what it is."""
+    """The data one source gave this run: where it lies and what it is; `quarantine` is the branch with rows `set_aside`."""
 
     source: str
     repository: str
     commit: str
     digest: Digest
     rows: int | None = None
+    quarantine: str | None = None
+    set_aside: int = 0
 
 
 class ConfigValue(Record, frozen=True, kw_only=True):

@@ -33,11 +33,15 @@ from engine.runs import RunFolder, create_folder, list_folders, previous_run, wr
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run is asked beyond its declaration. `force` maps a node to the reason why it runs although cached."""
+    """What one run is asked beyond its declaration. `force` maps a node to the reason why it runs although cached.
+
+    `nodes` are all that may run, instead of `from_`, `to` and `only`.
+    """
 
     from_: str | None = None
     to: str | None = None
     only: str | None = None
+    nodes: frozenset[str] | None = None
     force: Mapping[str, str] = field(default_factory=dict)
     sample: str | None = None
     command: tuple[str, ...] = ()
@@ -177,7 +181,7 @@ def _request(planned: Planned, options: RunOptions) -> ExecuteRequest:
         address=settings.dask.address,
         workers=settings.execute.workers,
         threads=settings.execute.threads,
-        selected=select(planned.plan, options.from_, options.to, options.only),
+        selected=options.nodes or select(planned.plan, options.from_, options.to, options.only),
         force=options.force,
     )
 

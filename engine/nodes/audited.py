@@ -39,7 +39,8 @@ class PartitionRecord(msgspec.Struct, frozen=True):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One audit. `identity` covers declaration, pin and references; empty when the source cannot say what it will read.
 
-    `described` is what `source.json` says; `key` are the columns that name one row, if any do. `released` says who let data pass that had failed.
+    `described` is what `source.json` says; `key` are the columns that name one row, if any do. `released` says who let data
+    pass that had failed.
     """
 
     identity: str

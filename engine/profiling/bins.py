@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time, timedelta
 from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import polars as pl
+
+from engine.clock import EPOCH
 
 BINS = 10
 VALUES = 50
@@ -82,15 +85,15 @@ def merge_counts(left: Counts, right: Counts) -> Counts:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def describe_bins(bins: Bins) -> tuple[str, ...]:
-    """Name the bins for people, the nulls last.
+def describe_bins(bins: Bins, *, times: bool = False) -> tuple[str, ...]:
+    """Name the bins for people, the nulls last; `times` are microseconds since 1970.
 
     >>> describe_bins(NumberBins((2.0,)))
     ('≤ 2', '> 2', 'null')
     """
     if isinstance(bins, ValueBins):
         return (*bins.values, "other", "null")
-    edges = [f"{edge:g}" for edge in bins.edges]
+    edges = [_as_time(edge) if times else f"{edge:g}" for edge in bins.edges]
     if not edges:
         return ("any", "null")
     inner = [f"{low} – {high}" for low, high in pairwise(edges)]
@@ -112,6 +115,11 @@ def as_doubles(values: pl.Series) -> np.ndarray:
         values = values.cast(pl.Int64)
     present: np.ndarray = values.drop_nulls().cast(pl.Float64).to_numpy()
     return np.asarray(present[~np.isnan(present)])
+
+
+def _as_time(edge: float) -> str:
+    moment = EPOCH + timedelta(microseconds=int(edge))
+    return f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _is_number(dtype: pl.DataType) -> bool:

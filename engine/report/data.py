@@ -66,7 +66,7 @@ def _expectations(findings: Sequence[Finding]) -> Markup:
 
 def _finding_tone(finding: Finding) -> str:
     tone = _FINDING_TONES.get(finding.status, "unsure")
-    return "unsure" if tone == "bad" and finding.severity == "warn" else tone
+    return "unsure" if tone == "bad" and finding.severity != "block" else tone
 
 
 def _findings(sources: Iterable[SourceData]) -> Markup:

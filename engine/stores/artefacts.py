@@ -60,6 +60,14 @@ class ActionFile(msgspec.Struct, frozen=True):
     check: str
 
 
+class IdleArtefact(msgspec.Struct, frozen=True):
+    """An artefact, its size in bytes, and for how many seconds nobody used it."""
+
+    digest: str
+    bytes: int
+    idle_seconds: float
+
+
 Manifest = dict[str, FileEntry]
 _manifest_decoder = msgspec.json.Decoder(Manifest)
 _action_decoder = msgspec.json.Decoder(ActionFile)
@@ -199,6 +207,26 @@ class LocalArtefactStore:
             remove_tree(path)
         return len(abandoned)
 
+    def outputs(self) -> Iterator[NodeOutput]:
+        """Give what every remembered action left; damaged files are passed over."""
+        for path in (path for bucket in _entries(self.root / "actions") for path in _entries(bucket)):
+            output = self._read_action(path.stem)
+            if output is not None:
+                yield output
+
+    def find_garbage(self, keep: Collection[str], older_than: float) -> list[IdleArtefact]:
+        """List artefacts not in `keep` that nobody used for `older_than` seconds, by digest."""
+        names = {
+            path.name.removesuffix(".json") for bucket in _entries(self.root / "objects") for path in _entries(bucket)
+        }
+        now = time.time()
+        wanted = (name for name in sorted(names - set(keep)) if _DIGEST.fullmatch(name))
+        idle = ((name, now - (_mtime(self._manifest(name)) or _mtime(self._folder(name)))) for name in wanted)
+        return [IdleArtefact(name, self._size(name), seconds) for name, seconds in idle if seconds > older_than]
+
+    def _size(self, content: str) -> int:
+        return sum(entry.size for entry in (self._read_manifest(content) or {}).values())
+
     def collect_garbage(self, keep: Collection[str], older_than: float) -> int:
         """Delete artefacts not in `keep` that nobody used for `older_than` seconds, and their actions; gives how many.
 
@@ -206,12 +234,7 @@ class LocalArtefactStore:
         """
         limit = time.time() - older_than
         with explained("collect garbage in", self.root):
-            names = {
-                path.name.removesuffix(".json")
-                for bucket in _entries(self.root / "objects")
-                for path in _entries(bucket)
-            }
-            deleted = sum(self._delete(name, limit) for name in sorted(names - set(keep)) if _DIGEST.fullmatch(name))
+            deleted = sum(self._delete(item.digest, limit) for item in self.find_garbage(keep, older_than))
             for path in _entries(self.root / "corrupt"):
                 if _mtime(path) < limit:
                     remove_tree(path)

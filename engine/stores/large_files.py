@@ -69,7 +69,7 @@ class LargeFiles:
             known = LargeFile(digest_file(content), content.stat().st_size)
             with hold_lock(self.root / "lock", shared=True):
                 if self._is_there(known):
-                    os.utime(self._path(known.digest))
+                    os.utime(self.path_of(known.digest))
                     return known
                 if not content.stat().st_mode & 0o222 and self._link(content, known):
                     return known
@@ -85,11 +85,11 @@ class LargeFiles:
                     hint="put the file again, then commit",
                 )
         with explained("make objects durable in", self.root):
-            settle(self.root, [self._path(file.digest) for file in wanted])
+            settle(self.root, [self.path_of(file.digest) for file in wanted])
 
     def open(self, file: LargeFile) -> Path:
         """Give the verified file; raises `IntegrityError` when it is missing, or damaged (the copy is set aside)."""
-        path = self._path(file.digest)
+        path = self.path_of(file.digest)
         with explained("read the object", path):
             try:
                 if has_digest(path, file.digest, file.size):
@@ -124,7 +124,7 @@ class LargeFiles:
                     state.update(block)
                     size += target.write(block)
             temporary.chmod(0o444)
-            path = self._path(state.hexdigest())
+            path = self.path_of(state.hexdigest())
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)
         except BaseException:
@@ -134,7 +134,7 @@ class LargeFiles:
 
     def _link(self, content: Path, file: LargeFile) -> bool:
         """Give a file a second name as an object; `False` where the file system cannot."""
-        path = self._path(file.digest)
+        path = self.path_of(file.digest)
         temporary = self.root / "tmp" / owned_name()
         temporary.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,9 +148,10 @@ class LargeFiles:
 
     def _is_there(self, file: LargeFile) -> bool:
         try:
-            return self._path(file.digest).stat().st_size == file.size
+            return self.path_of(file.digest).stat().st_size == file.size
         except FileNotFoundError:
             return False
 
-    def _path(self, digest: str) -> Path:
+    def path_of(self, digest: str) -> Path:
+        """Say where an object lies, or would."""
         return self.root / "objects" / digest[:2] / digest[2:4] / digest

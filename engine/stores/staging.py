@@ -55,11 +55,12 @@ class StagingArea:
                 line = b"\n" + line
             file.write(line)
 
-    def read(self) -> Mapping[str, LargeFile | None]:
+    def read(self, lines_of: Path | None = None) -> Mapping[str, LargeFile | None]:
         """Give what is staged: an object for a put, `None` for a removal, by path."""
         changes: dict[str, LargeFile | None] = {}
-        with explained("read", self._staged):
-            lines = self._staged.read_bytes().splitlines() if self._staged.exists() else []
+        file = lines_of or self._staged
+        with explained("read", file):
+            lines = file.read_bytes().splitlines() if file.exists() else []
         for line in lines:
             try:
                 change = _decoder.decode(line)
