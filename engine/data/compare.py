@@ -15,6 +15,7 @@ from engine.data.repository import Repository
 from engine.data_records import ChangeKind, ColumnDiff, ObjectDiff, RowSample, SnapshotDiff, SourceDiff
 from engine.errors import NotFoundError
 from engine.profiling.bins import count_in, describe_bins, freeze_bins
+from engine.profiling.columns import type_word
 from engine.profiling.distance import column_psi, ks
 
 MOVED_PSI = 0.1  # the field's rule of thumb: below it, stable (Siddiqi 2006)
@@ -170,7 +171,7 @@ def _compare_columns(left: pl.LazyFrame, right: pl.LazyFrame) -> list[ColumnDiff
         if old is None or new is None:
             if before and after:
                 kind = "added" if old is None else "removed"
-                types = {"type_before": old and str(old), "type_after": new and str(new)}
+                types = {"type_before": old and type_word(old), "type_after": new and type_word(new)}
                 found.append(ColumnDiff(column=name, kind=kind, **types))  # type: ignore[arg-type]
             continue
         values = [rows.select(name).collect()[name] for rows in (left, right)]
@@ -180,7 +181,7 @@ def _compare_columns(left: pl.LazyFrame, right: pl.LazyFrame) -> list[ColumnDiff
 
 def _compare_values(name: str, old: pl.Series, new: pl.Series) -> ColumnDiff:
     nulls = [values.null_count() / len(values) if len(values) else None for values in (old, new)]
-    told = {"column": name, "type_before": str(old.dtype), "type_after": str(new.dtype)}
+    told = {"column": name, "type_before": type_word(old.dtype), "type_after": type_word(new.dtype)}
     told |= {"nulls_before": nulls[0], "nulls_after": nulls[1]}  # type: ignore[dict-item]
     if old.dtype != new.dtype:
         return ColumnDiff(kind="retyped", moved=True, **told)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from engine.clock import EPOCH
 
 BINS = 10
 VALUES = 50
+_DAYS = 30 * 86_400_000_000  # a range this long is told in days
 
 Counts: TypeAlias = tuple[int, ...]
 """One count a bin, the nulls last."""
@@ -59,6 +60,19 @@ def freeze_bins(reference: pl.Series, bins: int = BINS) -> Bins:
     return NumberBins(tuple(np.unique(present[places]).tolist()))
 
 
+def even_bins(values: pl.Series, bins: int = 12) -> Bins:
+    """Choose bins of equal width between the first and the last hundredth, which show a shape; values of text as ever."""
+    if not _is_number(values.dtype):
+        return freeze_bins(values)
+    present = np.sort(as_doubles(values))
+    if not len(present):
+        return NumberBins(())
+    low, high = present[[int(0.01 * (len(present) - 1)), int(0.99 * (len(present) - 1))]]
+    if not np.isfinite(high - low) or low == high:
+        return NumberBins((float(low),))
+    return NumberBins(tuple(np.linspace(low, high, bins - 1).tolist()))
+
+
 def count_in(values: pl.Series, bins: Bins) -> Counts:
     """Count a chunk on frozen bins.
 
@@ -93,7 +107,8 @@ def describe_bins(bins: Bins, *, times: bool = False) -> tuple[str, ...]:
     """
     if isinstance(bins, ValueBins):
         return (*bins.values, "other", "null")
-    edges = [_as_time(edge) if times else f"{edge:g}" for edge in bins.edges]
+    days = times and len(bins.edges) > 1 and bins.edges[-1] - bins.edges[0] > _DAYS
+    edges = [_as_time(edge, days=days) if times else f"{edge:.4g}" for edge in bins.edges]
     if not edges:
         return ("any", "null")
     inner = [f"{low} – {high}" for low, high in pairwise(edges)]
@@ -102,7 +117,8 @@ def describe_bins(bins: Bins, *, times: bool = False) -> tuple[str, ...]:
 
 def most_frequent(values: pl.Series, count: int | None) -> Sequence[tuple[object, int]]:
     """Give the most frequent values with their counts; equal counts by value, so that the order is always the same."""
-    counted = values.drop_nulls().to_frame("value").group_by("value").len("count")
+    texts = values.cast(pl.String) if values.dtype == pl.Boolean else values
+    counted = texts.drop_nulls().to_frame("value").group_by("value").len("count")
     ordered = counted.sort("count", "value", descending=[True, False])
     return (ordered if count is None else ordered.head(count)).rows()
 
@@ -117,9 +133,9 @@ def as_doubles(values: pl.Series) -> np.ndarray:
     return np.asarray(present[~np.isnan(present)])
 
 
-def _as_time(edge: float) -> str:
+def _as_time(edge: float, *, days: bool) -> str:
     moment = EPOCH + timedelta(microseconds=int(edge))
-    return f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment:%Y-%m-%d}" if days or moment.time() == time() else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _is_number(dtype: pl.DataType) -> bool:

@@ -1,7 +1,7 @@
 """Columns in numbers, for people and for a first set of expectations.
 
 Enters: rows. Leaves: a `TableProfile`. Everything is exact and depends on nothing but the rows. What has to merge over
-chunks (a monitor's reference, say) is in `bins`: counts on frozen bins, which a profile carries too.
+chunks (a monitor's reference, say) is in `bins`: counts on frozen bins.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 from engine.clock import isoformat
 from engine.data_records import ColumnProfile, TableProfile
-from engine.profiling.bins import count_in, describe_bins, freeze_bins, most_frequent
+from engine.profiling.bins import count_in, describe_bins, even_bins, most_frequent
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TOP = 20
@@ -33,7 +33,7 @@ def profile_table(name: str, rows: pl.DataFrame, now: datetime) -> TableProfile:
 
 def profile_column(values: pl.Series) -> ColumnProfile:
     """Profile one column: counts, quantiles, most frequent values, and what text looks like."""
-    bins = freeze_bins(values)
+    bins = even_bins(values)
     common: dict[str, Any] = {
         "column": values.name,
         "type": type_word(values.dtype),

@@ -104,8 +104,8 @@ def _column_row(column: ColumnDiff) -> Row:
         code(column.column),
         badge(word, _TONES.get(word, "unsure")) if word else NOTHING,
         text(types),
-        text(format_number(column.psi)),
-        text(format_number(column.ks)),
+        text(format_number(column.psi, 4)),
+        text(format_number(column.ks, 4)),
         text(format_share(column.nulls_before, 1)),
         text(format_share(column.nulls_after, 1)),
         text(format_number(column.mean_before)),
@@ -117,7 +117,7 @@ def _chart(column: ColumnDiff, names: tuple[str, str]) -> Markup:
     values = zip(column.bins, column.shares_before, column.shares_after, strict=True)
     pairs = [Pair(name, before, after) for name, before, after in values if before or after]
     described = f"Shares of rows of {column.column} before and after, by bin"
-    title = f"{column.column}: PSI {format_number(column.psi)}"
+    title = f"{column.column}: PSI {format_number(column.psi, 4)}"
     return paired_bars(ChartText(title, "", "", described), pairs, names)
 
 

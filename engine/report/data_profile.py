@@ -35,7 +35,8 @@ def _overview(profile: TableProfile) -> Markup:
 
 
 def _row(column: ColumnProfile, rows: int) -> Row:
-    lengths = f"{column.lengths[0]} to {column.lengths[1]} characters" if column.lengths else ""
+    low, high = column.lengths or (None, None)
+    lengths = "" if low is None else f"{low} characters" if low == high else f"{low} to {high} characters"
     shape = f", {column.shape}" if column.shape else ""
     return Row.of(
         code(column.column),
@@ -50,7 +51,7 @@ def _row(column: ColumnProfile, rows: int) -> Row:
 
 
 def _values(profile: TableProfile) -> Markup:
-    note = "Numbers and times by ten quantile bins, others by their most frequent values; bars are shares of all rows."
+    note = "Numbers and times in bins of equal width between their first and last hundredth, others by their most frequent values."
     charts = [figure(_chart(column, profile.rows)) for column in profile.columns if sum(column.counts)]
     return section(
         "values", "Values", paragraph(text(note), css="soft"), element("div", {"class": "charts two"}, *charts)
@@ -75,4 +76,6 @@ def _chart(column: ColumnProfile, rows: int) -> Markup:
 def _value(value: Any) -> str:
     if value is None:
         return "–"
-    return value[:16].replace("T", " ") if isinstance(value, str) else format_number(value)
+    if isinstance(value, str):
+        return value[:16].replace("T", " ")
+    return format_count(value) if isinstance(value, int) else format_number(value)

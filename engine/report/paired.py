@@ -15,7 +15,7 @@ _ROW = 17.0
 _BAR = 5.0
 _SIZE = 11.5
 _MAX_LABEL = 150.0
-_NUMBERS = 96.0
+_NUMBERS = 116.0
 
 
 @dataclass(frozen=True, slots=True)
