@@ -80,7 +80,7 @@ class Bench:
             "pin": self.source.pin(self.root).identity,
         }  # fmt: skip
         place = Place(self.root, str(self.root / "snapshots"), str(self.root), ("files",), os.cpu_count() or 1, "1")
-        ingest(Work("ingest.rows", settings, {}, out, place, lambda message, rows, done: None))
+        ingest(Work("ingest.rows", settings, {}, out, place, print_nothing))
 
     def forget(self) -> None:
         """Throw the store away."""
@@ -91,6 +91,10 @@ class _Loose(SourceSpec, frozen=True, kw_only=True):
     """A spec whose parameters come later."""
 
     params: Any = None
+
+
+def print_nothing(*_: object) -> None:
+    """Hear progress."""
 
 
 def plain(root: Path) -> None:

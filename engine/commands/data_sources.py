@@ -98,7 +98,6 @@ def _profile(arguments: argparse.Namespace, name: str, overrides: Sequence[str])
     from engine.clock import SystemClock  # noqa: PLC0415 - start-up time of the other actions
     from engine.data.declared import read_rows  # noqa: PLC0415
     from engine.data.repository import Repository  # noqa: PLC0415
-    from engine.nodes.reading import PARTITION  # noqa: PLC0415
     from engine.profiling.columns import profile_table  # noqa: PLC0415
     from engine.stores.snapshots import open_snapshots  # noqa: PLC0415
 
@@ -107,7 +106,7 @@ def _profile(arguments: argparse.Namespace, name: str, overrides: Sequence[str])
         store = open_snapshots(project_of(arguments).locate(arguments.snapshots, "snapshots"))
         return profile_table(name, Repository(store, arguments.repository).scan(arguments.ref, name).collect(), now)
     if overrides:
-        return profile_table(name, _reader(arguments, overrides).read(name).frame.drop(PARTITION), now)
+        return profile_table(name, _reader(arguments, overrides).read(name).frame, now)
     path = Path(name)
     if not path.is_file():
         raise NotFoundError(

@@ -21,7 +21,7 @@ from engine.data.repository import Repository
 from engine.data_records import Validation
 from engine.errors import DataError, NotFoundError, UsageError
 from engine.nodes.expectations import LastGood, Surroundings
-from engine.nodes.reading import PARTITION, Reader, Reading, read_all
+from engine.nodes.reading import Reader, Reading, read_all
 from engine.nodes.validation import audit, tell_losses
 from engine.stores.snapshots import open_snapshots
 
@@ -77,7 +77,7 @@ class SourceReader:
         """Audit a source as its ingestion would, against the last good snapshot, and publish nothing."""
         reading = self.read(name)
         spec = self.declared.spec.sources[name]
-        found = audit(reading.frame.drop(PARTITION), spec, name, self._surroundings(name))
+        found = audit(reading.frame, spec, name, self._surroundings(name))
         report = tell_losses(found.report, reading.losses, spec.columns)
         return Validation(
             source=name,

@@ -25,6 +25,7 @@ from engine.nodes.branches import sweep_abandoned
 from engine.nodes.declared import REFERENCE, Declared, read_declared
 from engine.nodes.expectations import LastGood, Surroundings
 from engine.nodes.frames import read_source, write_document
+from engine.nodes.partitions import in_order
 from engine.nodes.publish import (
     Change,
     Draft,
@@ -36,7 +37,7 @@ from engine.nodes.publish import (
     quarantine,
     write_partitions,
 )
-from engine.nodes.reading import PARTITION, Reading, label_rows, read_all, read_changes
+from engine.nodes.reading import Reading, read_all, read_changes
 from engine.nodes.validation import Audit, ValidationReport, audit, judge_again, release_findings, tell_losses
 from engine.spec import SourceSpec
 from engine.stores.snapshots import open_snapshots
@@ -55,9 +56,7 @@ def ingest(work: Work) -> Mapping[str, Json]:
     usable = known if known is not None and known.declaration == declared.declaration else None
     reading = read_changes(declared.reader, usable) if declared.spec.incremental else read_all(declared.reader)
     work.progress("validating", reading.frame.height, None)
-    found = audit(
-        reading.frame.drop(PARTITION), declared.spec, declared.name, _surroundings(target, known, reading.kept)
-    )
+    found = audit(reading.frame, declared.spec, declared.name, _surroundings(target, known, reading.kept))
     report = tell_losses(found.report, reading.losses, declared.spec.columns)
     return _Ingestion(target, declared, reading, known).settle(replace(found, report=report))
 
@@ -79,7 +78,7 @@ def checkout(work: Work) -> Mapping[str, Json]:
         [pl.read_parquet(store.fetch(spec.repository, commit, item.path), glob=False) for item in objects]
     )
     report = audit(frame, spec, name, Surroundings(_references(target))).report
-    partitions = describe_partitions(label_rows(frame, spec), spec)
+    partitions = describe_partitions(in_order(frame, spec), spec)
     draft = Draft(name, "", "", _schema(frame), partitions, {}, report, key_of(spec))
     return _finish(target, draft.record(objects), commit)
 
@@ -103,7 +102,7 @@ class _Ingestion:
 
     def _settle(self, found: Audit, scratch: Path) -> Mapping[str, Json]:
         scratch.mkdir()
-        whole = write_partitions(self.target, _in_order(self.reading.frame, self.declared), scratch / "whole")
+        whole = write_partitions(self.target, in_order(self.reading.frame, self.declared.spec), scratch / "whole")
         change, report = changes_of(self.target, whole, self.reading.kept), found.report
         if self.known is not None and self.known.released and not change:
             report, found = release_findings(report, self.known.released), Audit(found.report, None)
@@ -114,7 +113,7 @@ class _Ingestion:
             raise _refusal(self.target, report, branch)
         if aside is None:
             return self._publish(change, self._draft(whole, report))
-        written = write_partitions(self.target, _in_order(passed, self.declared), scratch / "passed")
+        written = write_partitions(self.target, in_order(passed, self.declared.spec), scratch / "passed")
         notes = self._publish(changes_of(self.target, written, self.reading.kept), self._draft(written, report))
         target = _at(self.target, str(notes["commit"]))
         branch = self._quarantine(target, changes_of(target, whole, self.reading.kept), whole, report)
@@ -140,7 +139,7 @@ class _Ingestion:
             name=self.declared.name,
             identity=self.declared.identity,
             declaration=self.declared.declaration,
-            schema=_schema(_in_order(self.reading.frame.clear(), self.declared).drop(PARTITION)),
+            schema=_schema(in_order(self.reading.frame.clear(), self.declared.spec)),
             partitions=dict(sorted((kept | dict(written.partitions)).items())),
             parts=self.reading.parts,
             report=report,
@@ -203,13 +202,6 @@ def _references(target: Publication) -> dict[str, pl.DataFrame]:
             wanted.setdefault(source, set()).add(column)
     inputs = {role.removeprefix(REFERENCE): artefact for role, artefact in target.work.inputs.items()}
     return {name: read_source(target.work, inputs[name], sorted(columns)) for name, columns in wanted.items()}
-
-
-def _in_order(frame: pl.DataFrame, declared: Declared) -> pl.DataFrame:
-    """Sort by the total order `(time, id)`, or by key for a static source, so equal rows give equal bytes."""
-    order = [name for name in (declared.spec.time, declared.spec.id) if name] or list(declared.spec.key)
-    rest = [name for name in frame.columns if name not in order]
-    return frame.select(*order, *rest).sort(order, nulls_last=True, maintain_order=True)
 
 
 def key_of(spec: SourceSpec) -> tuple[str, ...]:

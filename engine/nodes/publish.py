@@ -10,6 +10,7 @@ import getpass
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +30,7 @@ from engine.nodes.audited import (
     write_record,
 )
 from engine.nodes.branches import ingest_branch, quarantine_branch
-from engine.nodes.reading import PARTITION
+from engine.nodes.partitions import cut_partitions
 from engine.nodes.validation import ValidationReport
 from engine.spec import SourceSpec
 
@@ -128,29 +129,26 @@ class Change:
 
 
 def write_partitions(target: Publication, frame: pl.DataFrame, scratch: Path) -> Written:
-    """Write one Parquet file a partition, read-only, so that the store may take it as it is."""
+    """Write rows in order, one Parquet file a partition, read-only, so that the store may take it as it is."""
     scratch.mkdir()
-    files = {}
-    parts = frame.partition_by(PARTITION, as_dict=True, include_key=False)
-    for (label,), part in parts.items():
+    files, done = {}, 0
+    for label, part in cut_partitions(frame, target.spec):
         file = scratch / f"{label}.parquet"
         part.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
         file.chmod(0o444)
-        files[target.path_of(str(label))] = file
-        target.work.progress("writing", None, len(files) / len(parts))
+        files[target.path_of(label)], done = file, done + part.height
+        target.work.progress("writing", None, done / frame.height)
     return Written(files, describe_partitions(frame, target.spec))
 
 
 def describe_partitions(frame: pl.DataFrame, spec: SourceSpec) -> dict[str, PartitionRecord]:
-    """Say of each partition of labelled rows how many they are, and from when to when."""
-    bounds = [pl.col(spec.time).min().alias("first"), pl.col(spec.time).max().alias("last")] if spec.time else []
-    found = frame.group_by(PARTITION).agg(pl.len().alias("rows"), *bounds).sort(PARTITION)
-    return {
-        item[PARTITION]: PartitionRecord(
-            item["rows"], *(isoformat(item[name]) if item.get(name) else None for name in ("first", "last"))
-        )
-        for item in found.to_dicts()
-    }
+    """Say of each partition of rows in order how many they are, and from when to when."""
+    return {label: _described(part, spec) for label, part in cut_partitions(frame, spec)}
+
+
+def _described(part: pl.DataFrame, spec: SourceSpec) -> PartitionRecord:
+    bounds = (part[spec.time].min(), part[spec.time].max()) if spec.time else (None, None)
+    return PartitionRecord(part.height, *(isoformat(item) if isinstance(item, datetime) else None for item in bounds))
 
 
 def changes_of(target: Publication, written: Written, kept: Sequence[str]) -> Change:

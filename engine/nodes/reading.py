@@ -8,7 +8,7 @@ as soon as one of its parts is new, changed or gone; so the result has the bytes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -18,11 +18,8 @@ from engine.errors import DataError
 from engine.features.program import SourceProgram
 from engine.features.sources import Ingested, ingest_source
 from engine.nodes.audited import AuditRecord, PartRecord
+from engine.nodes.partitions import label_rows
 from engine.spec import SourceSpec
-
-PARTITION = "\x00partition"
-_FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-_TRUNCATE = {"day": "1d", "month": "1mo", "year": "1y"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Typed rows of the partitions that changed (all of them unless incremental), labelled in the column `PARTITION`.
+    """Typed rows of the partitions that changed (all of them unless incremental).
 
     `losses` tells what became null; `kept` names the partitions of the last good snapshot that stay as they are.
     """
@@ -62,7 +59,7 @@ def read_all(reader: Reader) -> Reading:
     if rows == 0:
         raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
     ingested = ingest_source(reader.program, pl.concat(frames))
-    return Reading(label_rows(ingested.frame, reader.spec), ingested)
+    return Reading(ingested.frame, ingested)
 
 
 def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
@@ -81,12 +78,14 @@ def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
     fresh = [part for part, identity in now.items() if part not in before or before[part].identity != identity]
     touched = {label for part, item in before.items() if part in fresh or part not in now for label in item.partitions}
     read = _read_parts(reader, source, fresh)
-    labels = dict.fromkeys(fresh, ()) | {part: _labels_of(item.frame) for part, item in read.items()}
+    labels = dict.fromkeys(fresh, ()) | {part: _labels_of(item.frame, reader.spec) for part, item in read.items()}
     touched |= {label for found in labels.values() for label in found}
     shared = [part for part in now if part not in labels and touched.intersection(before[part].partitions)]
     read |= _read_parts(reader, source, shared)
     frames = [read[part].frame for part in now if part in read]
-    frame = pl.concat(frames).filter(pl.col(PARTITION).is_in(sorted(touched))) if frames else _nothing(reader)
+    frame = pl.concat(frames) if frames else _nothing(reader)
+    if shared:  # they feed other partitions too, which stay as they are
+        frame = frame.filter(label_rows(frame, reader.spec).is_in(sorted(touched)))
     parts = {
         part: PartRecord(identity, labels[part] if part in labels else before[part].partitions)
         for part, identity in now.items()
@@ -97,25 +96,12 @@ def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
     return Reading(frame, _together(frame, read.values()), parts, kept)
 
 
-def label_rows(frame: pl.DataFrame, spec: SourceSpec) -> pl.DataFrame:
-    """Add the label of each row's partition: its day, month or year, `undated` without a time, else `all`."""
-    if spec.partition == "none" or spec.time is None:
-        return frame.with_columns(pl.lit("all").alias(PARTITION))
-    start = frame.select(pl.col(spec.time).dt.truncate(_TRUNCATE[spec.partition]).alias("start"))
-    # A label a partition, not a row: text is slow to make.
-    names = start.unique().with_columns(
-        pl.col("start").dt.strftime(_FORMATS[spec.partition]).fill_null("undated").alias(PARTITION)
-    )
-    labels = start.join(names, on="start", how="left", nulls_equal=True, maintain_order="left")
-    return frame.with_columns(labels[PARTITION])
-
-
-def _labels_of(frame: pl.DataFrame) -> tuple[str, ...]:
-    return tuple(frame[PARTITION].unique().sort())
+def _labels_of(frame: pl.DataFrame, spec: SourceSpec) -> tuple[str, ...]:
+    return tuple(label_rows(frame, spec).unique().sort())
 
 
 def _read_parts(reader: Reader, source: PartedSource, wanted: list[str]) -> dict[str, Ingested]:
-    """Read some parts, each as its typed and labelled rows."""
+    """Read some parts, each as its typed rows."""
     frames: dict[str, list[pl.DataFrame]] = {}
     rows = 0
     if wanted:
@@ -123,8 +109,7 @@ def _read_parts(reader: Reader, source: PartedSource, wanted: list[str]) -> dict
             frames.setdefault(part, []).append(frame)
             rows += frame.height
             reader.progress("reading", rows, None)
-    made = {part: ingest_source(reader.program, pl.concat(found)) for part, found in frames.items()}
-    return {part: replace(item, frame=label_rows(item.frame, reader.spec)) for part, item in made.items()}
+    return {part: ingest_source(reader.program, pl.concat(found)) for part, found in frames.items()}
 
 
 def _together(frame: pl.DataFrame, read: Iterable[Ingested]) -> Ingested:
@@ -146,4 +131,4 @@ def _together(frame: pl.DataFrame, read: Iterable[Ingested]) -> Ingested:
 def _nothing(reader: Reader) -> pl.DataFrame:
     """Give no rows, in the columns and types that the source has."""
     empty = pl.DataFrame(schema=dict.fromkeys(reader.spec.columns, pl.String))
-    return label_rows(ingest_source(reader.program, empty).frame, reader.spec)
+    return ingest_source(reader.program, empty).frame

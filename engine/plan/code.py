@@ -21,7 +21,14 @@ _AUDIT = (
 
 # The files behind each kind of node, relative to the package.
 MODULES: dict[str, tuple[str, ...]] = {
-    "ingest": (*_AUDIT, "nodes/publish.py", "nodes/reading.py", "nodes/declared.py", "nodes/audited.py"),
+    "ingest": (
+        *_AUDIT,
+        "nodes/publish.py",
+        "nodes/partitions.py",
+        "nodes/reading.py",
+        "nodes/declared.py",
+        "nodes/audited.py",
+    ),
     "checkout": _AUDIT,
     "features": ("nodes/features.py", "nodes/frames.py", "features/*.py"),
     "split": ("nodes/split.py", "nodes/frames.py"),
