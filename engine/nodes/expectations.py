@@ -12,7 +12,7 @@ from datetime import datetime
 
 import polars as pl
 
-from engine.features.expression import check, parse
+from engine.features.expression import check, columns_of, parse
 from engine.features.lowering import evaluate, lower
 from engine.spec import Expectation, SourceSpec
 
@@ -147,4 +147,5 @@ def _expression(text: str, frame: pl.DataFrame) -> pl.Expr:
     types = {name: _TYPES.get(type(dtype), "timestamp") for name, dtype in frame.schema.items()}
     tree = parse(text)
     check(tree, types)
-    return pl.lit(evaluate(lower({"holds": tree}, types), frame)["holds"])
+    needed = sorted(columns_of(tree)) or frame.columns[:1]  # evaluation makes what it is given contiguous
+    return pl.lit(evaluate(lower({"holds": tree}, types), frame.select(needed))["holds"])
