@@ -75,9 +75,7 @@ class PartedSource(Source, Protocol):
         """Name the pin's parts in reading order, each with an identity that changes exactly when its bytes do."""
         ...
 
-    def read_parts(
-        self, root: Path, pin: Pin, columns: Mapping[str, str], wanted: Collection[str]
-    ) -> Iterator[tuple[str, pl.DataFrame]]:
+    def read_parts(self, reading: Reading, wanted: Collection[str]) -> Iterator[tuple[str, pl.DataFrame]]:
         """As `read`, the wanted parts only: each frame with the name of its part, in reading order."""
         ...
 

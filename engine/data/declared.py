@@ -21,7 +21,7 @@ from engine.data.repository import Repository
 from engine.data_records import Validation
 from engine.errors import DataError, NotFoundError, UsageError
 from engine.nodes.expectations import LastGood, Surroundings
-from engine.nodes.reading import Reader, Reading, read_all
+from engine.nodes.reading import Incoming, Reader, read_all
 from engine.nodes.validation import audit, tell_losses
 from engine.stores.snapshots import open_snapshots
 
@@ -58,7 +58,7 @@ class SourceReader:
     snapshots: str
     progress: Progress
 
-    def read(self, name: str) -> Reading:
+    def read(self, name: str) -> Incoming:
         """Read a source as its ingestion would; raises `NotFoundError` with the nearest name, and `DataError`."""
         spec = self.declared.spec.sources.get(name)
         if spec is None:

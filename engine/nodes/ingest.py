@@ -37,7 +37,7 @@ from engine.nodes.publish import (
     quarantine,
     write_partitions,
 )
-from engine.nodes.reading import Reading, read_all, read_changes
+from engine.nodes.reading import Incoming, read_all, read_changes
 from engine.nodes.validation import Audit, ValidationReport, audit, judge_again, release_findings, tell_losses
 from engine.spec import SourceSpec
 from engine.stores.snapshots import open_snapshots
@@ -89,7 +89,7 @@ class _Ingestion:
 
     target: Publication
     declared: Declared
-    reading: Reading
+    reading: Incoming
     known: AuditRecord | None
 
     def settle(self, found: Audit) -> Mapping[str, Json]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from engine.contracts import PartedSource, Pin, Progress, Source
+from engine.contracts import PartedSource, Pin, Progress, Reading, Source
 from engine.errors import DataError
 from engine.features.program import SourceProgram
 from engine.features.sources import Ingested, ingest_source
@@ -36,7 +36,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Incoming:
     """Typed rows of the partitions that changed (all of them unless incremental).
 
     `losses` tells what became null; `kept` names the partitions of the last good snapshot that stay as they are.
@@ -48,21 +48,43 @@ class Reading:
     kept: tuple[str, ...] = ()
 
 
-def read_all(reader: Reader) -> Reading:
+class _Told:
+    """Progress with the rows so far and the last share that the source knew."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.rows = 0
+        self._progress = progress
+        self._share: float | None = None
+
+    def __call__(self, message: str, rows: int | None, done: float | None) -> None:
+        """Pass on what the source says."""
+        self._share = done if done is not None else self._share
+        self._progress(message, rows if rows is not None else self.rows, self._share)
+
+    def add(self, rows: int) -> None:
+        """Count rows that were read."""
+        self.rows += rows
+        self("reading", None, None)
+
+
+def _reading(reader: Reader, told: _Told) -> Reading:
+    return Reading(reader.root, reader.pin, reader.spec.columns, told)
+
+
+def read_all(reader: Reader) -> Incoming:
     """Read the whole source; raises `DataError` when it has no rows."""
     frames: list[pl.DataFrame] = []
-    rows = 0
-    for frame in reader.source.read(reader.root, reader.pin, reader.spec.columns):
+    told = _Told(reader.progress)
+    for frame in reader.source.read(_reading(reader, told)):
         frames.append(frame)
-        rows += frame.height
-        reader.progress("reading", rows, None)
-    if rows == 0:
+        told.add(frame.height)
+    if told.rows == 0:
         raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
     ingested = ingest_source(reader.program, pl.concat(frames))
-    return Reading(ingested.frame, ingested)
+    return Incoming(ingested.frame, ingested)
 
 
-def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
+def read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
     """Read the parts that changed since `known`, and those that share a partition with them.
 
     Raises `DataError` for a source that cannot be read in parts.
@@ -93,7 +115,7 @@ def read_changes(reader: Reader, known: AuditRecord | None) -> Reading:
     kept = tuple(sorted(known.partitions.keys() - touched)) if known is not None else ()
     if not frame.height and not kept:
         raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
-    return Reading(frame, _together(frame, read.values()), parts, kept)
+    return Incoming(frame, _together(frame, read.values()), parts, kept)
 
 
 def _labels_of(frame: pl.DataFrame, spec: SourceSpec) -> tuple[str, ...]:
@@ -103,12 +125,11 @@ def _labels_of(frame: pl.DataFrame, spec: SourceSpec) -> tuple[str, ...]:
 def _read_parts(reader: Reader, source: PartedSource, wanted: list[str]) -> dict[str, Ingested]:
     """Read some parts, each as its typed rows."""
     frames: dict[str, list[pl.DataFrame]] = {}
-    rows = 0
+    told = _Told(reader.progress)
     if wanted:
-        for part, frame in source.read_parts(reader.root, reader.pin, reader.spec.columns, wanted):
+        for part, frame in source.read_parts(_reading(reader, told), wanted):
             frames.setdefault(part, []).append(frame)
-            rows += frame.height
-            reader.progress("reading", rows, None)
+            told.add(frame.height)
     return {part: ingest_source(reader.program, pl.concat(found)) for part, found in frames.items()}
 
 
