@@ -44,9 +44,9 @@ def _compare_source(repository: Repository, refs: tuple[str, str], source: str) 
         _scan(repository, ref, source, [item.path for item in objects if item.kind != absent]).collect()
         for ref, absent in zip(refs, ("added", "removed"), strict=True)
     ]
-    shared = [name for name, dtype in parts[0].schema.items() if parts[1].schema.get(name, dtype) == dtype]
+    shared = [name for name, dtype in parts[0].schema.items() if parts[1].schema.get(name) == dtype]
     key = _key(repository, refs, source, parts)
-    rows = _Rows(parts[0], parts[1], key, [name for name in shared if name in parts[1].columns])
+    rows = _Rows(parts[0], parts[1], key, shared)
     counted = rows.count()
     return SourceDiff(
         source=source,
@@ -143,7 +143,8 @@ class _Rows:
     def _marked(self, rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.width:
             return rows
-        return rows.with_columns(pl.struct(self.shared).hash(1).alias(_MARK))
+        mark = pl.struct(self.shared).hash(1) if self.shared else pl.lit(0)
+        return rows.with_columns(mark.alias(_MARK))
 
     def _only(self, rows: pl.DataFrame, others: pl.DataFrame, by: Sequence[str] | None = None) -> pl.DataFrame:
         return rows.join(others, on=by or self.key, how="anti", nulls_equal=True, maintain_order="left")

@@ -121,7 +121,9 @@ def _value_rules(item: Expectation, name: str) -> list[tuple[str, pl.Expr, float
     return rules
 
 
-def _row_rules(item: Expectation, name: str, frame: pl.DataFrame, around: Surroundings) -> list[tuple[str, pl.Expr, float]]:
+def _row_rules(
+    item: Expectation, name: str, frame: pl.DataFrame, around: Surroundings
+) -> list[tuple[str, pl.Expr, float]]:
     """Give the rules that compare a row with others, with the clock or with another source."""
     column = pl.col(name)
     rules: list[tuple[str, pl.Expr, float]] = []

@@ -64,11 +64,12 @@ def even_bins(values: pl.Series, bins: int = 12) -> Bins:
     """Choose bins of equal width between the first and the last hundredth, which show a shape; values of text as ever."""
     if not _is_number(values.dtype):
         return freeze_bins(values)
-    present = np.sort(as_doubles(values))
+    present = as_doubles(values)
+    present = np.sort(present[np.isfinite(present)])
     if not len(present):
         return NumberBins(())
     low, high = present[[int(0.01 * (len(present) - 1)), int(0.99 * (len(present) - 1))]]
-    if not np.isfinite(high - low) or low == high:
+    if low == high:
         return NumberBins((float(low),))
     return NumberBins(tuple(np.linspace(low, high, bins - 1).tolist()))
 

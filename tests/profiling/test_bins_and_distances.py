@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -20,8 +20,11 @@ WORDS = st.lists(st.none() | st.sampled_from(["a", "b", "c", ""]), max_size=30)
 
 
 @pytest.mark.parametrize("freeze", [freeze_bins, even_bins])
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
-def test_counts_add_up_over_chunks(freeze: object, reference: list[float], one: list[float], other: list[float]) -> None:
+def test_counts_add_up_over_chunks(
+    freeze: object, reference: list[float], one: list[float], other: list[float]
+) -> None:
     series = [pl.Series("x", values, dtype=pl.Float64) for values in (reference, one, other)]
     bins = freeze(series[0])  # type: ignore[operator]
     whole = count_in(pl.concat(series[1:]), bins)
@@ -30,6 +33,7 @@ def test_counts_add_up_over_chunks(freeze: object, reference: list[float], one: 
     assert len(describe_bins(bins)) == len(whole)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, WORDS)
 def test_counts_of_words_add_up_over_chunks(reference: list[str], one: list[str], other: list[str]) -> None:
     series = [pl.Series("x", values, dtype=pl.String) for values in (reference, one, other)]
@@ -72,7 +76,8 @@ def test_psi_of_the_same_distribution_is_small_and_of_another_is_not() -> None:
     reference = pl.Series(draw.normal(size=5000))
     chance = [column_psi(reference, pl.Series(draw.normal(size=5000))) for _ in range(50)]
     assert 0.0025 < float(np.mean(chance)) < 0.0047
-    assert column_psi(reference, pl.Series(draw.normal(0.5, 1, 5000))) > 0.2
+    # Half a standard deviation is 0.25 in the limit of fine bins (Jeffreys' divergence), and a little less in ten.
+    assert 0.17 < column_psi(reference, pl.Series(draw.normal(0.5, 1, 5000))) < 0.25
 
 
 def test_a_profile_counts_what_is_there() -> None:
