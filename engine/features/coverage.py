@@ -8,7 +8,7 @@ same integers: NumPy for what is small (nothing to import, nothing to compile) a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt

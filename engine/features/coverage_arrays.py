@@ -57,9 +57,7 @@ class ArrayCoverage:
     def spread(self, ranges: Ranges, values: Ints, most: int) -> npt.NDArray[np.float64]:
         """See `Coverage`."""
         wide = values if largest_size(values) ** 2 < _INT64 else values.astype(object)
-        return spread_of(
-            self.count(ranges), self._sum(ranges, values, most), self._sum(ranges, wide * wide, most)
-        )
+        return spread_of(self.count(ranges), self._sum(ranges, values, most), self._sum(ranges, wide * wide, most))
 
     def largest(self, ranges: Ranges, values: Ints, most: int) -> Ints:
         """See `Coverage`."""
@@ -81,7 +79,7 @@ class ArrayCoverage:
                 table = pushed
         return table
 
-    def distinct(self, ranges: Ranges, codes: Ints, size: int) -> Ints:
+    def distinct(self, ranges: Ranges, codes: Ints, size: int) -> Ints:  # noqa: ARG002 - the other half needs it
         """See `Coverage`. Ranges of one code are cut so that they do not overlap: each starts where all before it end."""
         width = self._size + 1
         order = np.argsort(codes * width + ranges.low, kind="stable")

@@ -63,7 +63,7 @@ def summed(step: Window, count: Ints, total: Integers) -> Made:
         return by_blocks(lambda n, s: finalise_mean(n, s, decimals), count, total), None
     prior = given(step, step.prior), given(step, step.weight)
     smoothed = by_blocks(lambda n, s: finalise_smoothed(n, s, decimals, prior), count, total)
-    return np.where(count > 0, smoothed, absent(step)).astype(np.float64), None
+    return np.where(count > 0, smoothed, np.float64(absent(step))).astype(np.float64), None
 
 
 def deviated(step: Window, count: Ints, spread: Doubles) -> Made:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -75,7 +76,7 @@ class Joined:
             if asked[0] < asked[1]:
                 evaluate(self._piece((first, last), slice(*asked), slice(*held), compiled=compiled))
 
-        shares = list(zip(bounds[:-1], bounds[1:], strict=True))
+        shares = list(pairwise(bounds))
         if len(shares) == 1:
             one(*shares[0])
             return

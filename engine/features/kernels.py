@@ -10,13 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-_OPTIONS = {"nogil": True, "cache": True}
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def find(starts, times, codes, moments, out):  # type: ignore[no-untyped-def]
     """Per event, the first position of its key (`starts[code]` to `starts[code + 1]`) whose time is `moments` or later.
 
@@ -45,7 +44,7 @@ def find(starts, times, codes, moments, out):  # type: ignore[no-untyped-def]
         out[event] = at
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def place(codes, starts, out):  # type: ignore[no-untyped-def]
     """Counting sort: `out` gets the indices by code, stable; `starts` (one a code) is advanced on the way."""
     for index in range(len(codes)):
@@ -55,7 +54,7 @@ def place(codes, starts, out):  # type: ignore[no-untyped-def]
             starts[code] += 1
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def ascending(values):  # type: ignore[no-untyped-def]
     """Whether no value is below the one before it."""
     for index in range(1, len(values)):
@@ -64,7 +63,7 @@ def ascending(values):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def count(low, high, counts):  # type: ignore[no-untyped-def]
     """How many events there are at each position."""
     adding, removing, held = 0, 0, 0
@@ -78,7 +77,7 @@ def count(low, high, counts):  # type: ignore[no-untyped-def]
         counts[at] = held
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def total(low, added, high, removed, totals):  # type: ignore[no-untyped-def]
     """Sums of the events' values; 64 bits wrap, so a sum that fits is exact."""
     adding, removing, held = 0, 0, 0
@@ -92,7 +91,7 @@ def total(low, added, high, removed, totals):  # type: ignore[no-untyped-def]
         totals[at] = held
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def _product(left, right):  # type: ignore[no-untyped-def]
     """Two unsigned 64-bit integers multiplied: the high and the low half."""
     a, b, c, d = left >> _HALF, left & _LOW, right >> _HALF, right & _LOW
@@ -101,7 +100,7 @@ def _product(left, right):  # type: ignore[no-untyped-def]
     return a * c + (cross >> _HALF) + (other >> _HALF) + (middle >> _HALF), (middle << _HALF) | (low & _LOW)
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def _nearest(high, low):  # type: ignore[no-untyped-def]
     """An unsigned 128-bit integer as the nearest double, half to even."""
     if high == _ZERO:
@@ -115,7 +114,7 @@ def _nearest(high, low):  # type: ignore[no-untyped-def]
     return np.float64(low) * 2.0**shift
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def spread(low, added, high, removed, spreads):  # type: ignore[no-untyped-def]
     """Compute n * sum(x^2) - sum(x)^2, exact in 128 bits, as the nearest doubles; the caller has checked that it fits."""
     adding, removing = 0, 0
@@ -143,7 +142,7 @@ def spread(low, added, high, removed, spreads):  # type: ignore[no-untyped-def]
         spreads[at] = _nearest(whole, part - less)
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def largest_in_order(low, high, values, queue, best):  # type: ignore[no-untyped-def]
     """The largest value at each position, where events leave in the order in which they came: a monotone queue.
 
@@ -165,7 +164,7 @@ def largest_in_order(low, high, values, queue, best):  # type: ignore[no-untyped
             best[at] = values[queue[head & mask]]
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def _sink(heap, size, values, event):  # type: ignore[no-untyped-def]
     """Put an event at the root of a heap (largest value first) and let it sink."""
     at = 0
@@ -180,7 +179,7 @@ def _sink(heap, size, values, event):  # type: ignore[no-untyped-def]
     heap[at] = event
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def largest(low, until, values, heap, best):  # type: ignore[no-untyped-def]
     """The same for events that leave in any order: a heap whose root is dropped when it has left.
 
@@ -203,7 +202,7 @@ def largest(low, until, values, heap, best):  # type: ignore[no-untyped-def]
             best[at] = values[heap[0]]
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def distinct(low, added, high, removed, held, counts):  # type: ignore[no-untyped-def]
     """How many different codes there are at each position; `held` is zeros, one a code."""
     adding, removing, different = 0, 0, 0
@@ -219,7 +218,7 @@ def distinct(low, added, high, removed, held, counts):  # type: ignore[no-untype
         counts[at] = different
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def nth(low, added, high, removed, tree, targets, found):  # type: ignore[no-untyped-def]
     """The code with rank `targets` (from 1) among those at each position: a binary indexed tree (Fenwick, 1994).
 
@@ -252,7 +251,7 @@ def nth(low, added, high, removed, tree, targets, found):  # type: ignore[no-unt
         found[at] = node
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True)
 def frequent(low, added, high, removed, work, rank, found):  # type: ignore[no-untyped-def]
     """The code that is the `rank`-th most frequent at each position, the smaller code first among equals.
 

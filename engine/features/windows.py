@@ -130,7 +130,8 @@ class _Group:
 
     def values(self, step: Window) -> pl.Series:
         """A step's operand, by key."""
-        of, request = given(step, step.of), step.include_request
+        of: Expression = given(step, step.of)
+        request = step.include_request
         make = lambda: self.source.take(of, self.order(request=request), request=request)  # noqa: E731
         return self.kept.get(("values", of, request), make)
 

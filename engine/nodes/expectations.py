@@ -52,7 +52,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One check: a mask of the rows that break it, and the share of them that may."""
+    """One check: a mask of the rows that break it, and the share of them that may; `about` are the columns that it reads."""
 
     rule: str
     broken: pl.Expr
@@ -60,6 +60,7 @@ class Rule:
     allowed: float = 0.0
     column: str | None = None
     doc: str = ""
+    about: tuple[str, ...] = ()
 
 
 def rules_of(frame: pl.DataFrame, spec: SourceSpec, around: Surroundings) -> list[Rule]:
@@ -91,13 +92,12 @@ def _twice(frame: pl.DataFrame, spec: SourceSpec, id_: str) -> pl.Expr:
 
 def _declared(item: Expectation, frame: pl.DataFrame, around: Surroundings) -> list[Rule]:
     """Turn one expectation into its rules: one for each limit that it sets."""
-    found: list[tuple[str, pl.Expr, float]] = []
-    if item.expr is not None:
-        found.append((item.expr, ~_expression(item.expr, frame), 0.0))
+    rules = [_condition(item, item.expr, frame)] if item.expr is not None else []
     if item.column is not None:
-        found += _value_rules(item, item.column)
-        found += _row_rules(item, item.column, frame, around)
-    return [Rule(rule, broken, item.severity, allowed, item.column, item.doc) for rule, broken, allowed in found]
+        found = [*_value_rules(item, item.column), *_row_rules(item, item.column, frame, around)]
+        about = (item.column,)
+        rules += [Rule(rule, mask, item.severity, share, item.column, item.doc, about) for rule, mask, share in found]
+    return rules
 
 
 def _value_rules(item: Expectation, name: str) -> list[tuple[str, pl.Expr, float]]:
@@ -144,10 +144,12 @@ def _row_rules(
     return rules
 
 
-def _expression(text: str, frame: pl.DataFrame) -> pl.Expr:
-    """Evaluate a SQL condition by the same rules as a feature; gives its values as a literal column."""
+def _condition(item: Expectation, text: str, frame: pl.DataFrame) -> Rule:
+    """Evaluate a SQL condition by the same rules as a feature; its values are a literal column."""
     types = {name: _TYPES.get(type(dtype), "timestamp") for name, dtype in frame.schema.items()}
     tree = parse(text)
     check(tree, types)
-    needed = sorted(columns_of(tree)) or frame.columns[:1]  # evaluation makes what it is given contiguous
-    return pl.lit(evaluate(lower({"holds": tree}, types), frame.select(needed))["holds"])
+    read = tuple(sorted(columns_of(tree)))
+    given = frame.select(read or frame.columns[:1])  # evaluation makes what it is given contiguous
+    holds = pl.lit(evaluate(lower({"holds": tree}, types), given)["holds"])
+    return Rule(text, ~holds, item.severity, 0.0, item.column, item.doc, read)

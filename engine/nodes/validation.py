@@ -204,7 +204,6 @@ def _judge(rule: Rule, failed: int, frame: pl.DataFrame, mask: pl.Series, spec: 
 def _sample(rule: Rule, frame: pl.DataFrame, mask: pl.Series, spec: SourceSpec) -> tuple[Mapping[str, Any], ...]:
     """Give the first rows that break a rule: what names them, and the columns that the rule is about."""
     naming = [name for name in (spec.id, *spec.key, spec.time) if name]
-    about = [rule.column] if rule.column else sorted(rule.broken.meta.root_names())
-    columns = [name for name in dict.fromkeys((*naming, *about)) if name in frame.columns]
+    columns = [name for name in dict.fromkeys((*naming, *rule.about)) if name in frame.columns]
     rows = frame.filter(mask).head(_SAMPLES).select(pl.col(columns).cast(pl.String))
     return tuple(rows.to_dicts())

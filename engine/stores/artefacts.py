@@ -221,8 +221,12 @@ class LocalArtefactStore:
         }
         now = time.time()
         wanted = (name for name in sorted(names - set(keep)) if _DIGEST.fullmatch(name))
-        idle = ((name, now - (_mtime(self._manifest(name)) or _mtime(self._folder(name)))) for name in wanted)
+        idle = ((name, now - self._last_used(name)) for name in wanted)
         return [IdleArtefact(name, self._size(name), seconds) for name, seconds in idle if seconds > older_than]
+
+    def _last_used(self, content: str) -> float:
+        manifest = self._manifest(content)
+        return _mtime(manifest if manifest.exists() else self._folder(content))
 
     def _size(self, content: str) -> int:
         return sum(entry.size for entry in (self._read_manifest(content) or {}).values())
@@ -287,7 +291,7 @@ class LocalArtefactStore:
         trash = self.root / "staging" / owned_name()
         trash.parent.mkdir(exist_ok=True)
         with hold_lock(self.root / "lock"):
-            if max(_mtime(manifest), _mtime(folder) if not manifest.exists() else 0.0) >= limit:
+            if self._last_used(content) >= limit:
                 return False
             with suppress(FileNotFoundError):
                 folder.rename(trash)

@@ -110,6 +110,8 @@ def test_hydra_can_do_what_hydra_does(project: UserProject) -> None:
 
 def test_garbage_is_collected_but_not_what_models_need(project: UserProject) -> None:
     assert project.engine("run", "pipeline=rides", "-q").code == 0
-    deleted = project.engine("gc", "--keep-runs", "0", "--older-than", "0", "--json").json["deleted"]
-    assert deleted > 0
+    collect = ("gc", "--keep-runs", "0", "--older-than", "0", "--json")
+    found = project.engine(*collect).json
+    assert (found["dry_run"], found["found"] > 0, found["deleted"]) == (True, True, 0)
+    assert project.engine(*collect, "--yes").json["deleted"] == found["found"]
     assert project.engine("models", "verify", "rides").code == 0

@@ -22,8 +22,11 @@ from engine.spec import (
     ExpressionFeature,
     LabelSpec,
     LookupFeature,
+    PipelineSpec,
     SourceSpec,
     SpineSpec,
+    SplitSpec,
+    TrainSpec,
     WindowFeature,
 )
 
@@ -359,7 +362,18 @@ def test_names_are_quoted_and_case_sensitive() -> None:
 
 
 def test_describe_says_what_each_feature_is() -> None:
-    entries = {entry["name"]: entry for entry in describe(compiled().program)}
+    spec = PipelineSpec(
+        name="fraud",
+        sources={"txns": txns(), "users": USERS},
+        spine=SPINE,
+        features=GOOD,
+        label=LABEL,
+        split=SplitSpec(kind="random", params=File()),
+        train=TrainSpec(kind="linear", params=File()),
+        owner="risk",
+    )
+    entries = {entry["name"]: entry for entry in describe(compiled().program, spec)}
+    assert {entry["owner"] for entry in entries.values()} == {"risk"}
     assert list(entries) == list(compiled().program.feature_names)
     window = entries["amt_mean_7d"]
     assert (window["kind"], window["source"], window["window"], window["columns"]) == (
