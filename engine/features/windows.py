@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -130,7 +130,7 @@ class _Group:
 
     def values(self, step: Window) -> pl.Series:
         """A step's operand, by key."""
-        of: Expression = given(step, step.of)
+        of = cast("Expression", given(step, step.of))  # mypy joins the union's members to their base
         request = step.include_request
         make = lambda: self.source.take(of, self.order(request=request), request=request)  # noqa: E731
         return self.kept.get(("values", of, request), make)
