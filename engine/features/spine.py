@@ -49,15 +49,17 @@ def _one_version(source: SourceProgram, rows: pl.DataFrame) -> pl.DataFrame:
     id_ = str(source.id)
     if rows[id_].n_unique() == rows.height:
         return rows
-    never = 2**62
+    late, never = 2**62, 2**63 - 1
     time = microseconds_of(rows[str(source.time)])
     if source.available_column is None:
         available = time + min(source.delay, LONGEST)
+        known = np.ones(len(time), dtype=np.bool_)
     else:
-        micros = rows[source.available_column].dt.epoch("us").fill_null(never)
-        available = micros.to_numpy().astype(np.int64)
+        micros = rows[source.available_column].dt.epoch("us")
+        available, known = micros.fill_null(0).to_numpy().astype(np.int64), micros.is_not_null().to_numpy()
     # Known at its own time: the later the better. Otherwise: the earlier the better, and after all that were known.
-    worse = np.where(available <= time, -available, available - time + never)
+    # Never known comes last, whatever its time.
+    worse = np.where(known, np.where(available <= time, -available, available - time + late), never)
     order = pl.Series("\x00worse", worse)
     ranked = rows.with_columns(order).sort("\x00worse", *sorted(rows.columns), nulls_last=True)
     return ranked.unique(subset=[id_], keep="first", maintain_order=True).drop("\x00worse")
