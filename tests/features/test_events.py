@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from engine.features.events import FrameReader, Values, events_of, joins_of, values_of
 from tests.features import worlds as w
