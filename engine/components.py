@@ -24,6 +24,7 @@ import msgspec
 from engine.errors import EngineError, ExitCode, NotFoundError
 from engine.keys import digest, digest_bytes
 from engine.project import shipped
+from engine.spec.probes import Probe
 
 Role: TypeAlias = Literal["source", "trainer", "splitter", "gate"]
 ENTRY_POINT_GROUP = "plumbline.plugins"
@@ -33,6 +34,10 @@ _IMPORTING = threading.RLock()
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of a component's typed parameters; subclasses say `frozen=True, kw_only=True`. Their schema joins the pipeline's."""
+
+    def demands(self) -> Mapping[str, Probe]:
+        """Give what a gate needs measured beyond the evaluation, by the probe's name (`engine.plan.probes.PROBES`)."""
+        return {}
 
 
 class PluginError(EngineError):

@@ -149,7 +149,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What gates decide on. `champion` is absent when no model holds the alias; `refusals` say why it could not be scored."""
+    """What gates decide on. `champion` is absent when no model holds the alias; `refusals` say why it could not be scored.
+
+    `probes` answer what gates demanded, by probe and gate (`engine.spec.probes`); `columns` (n,) are of the test rows.
+    `refused` says why the challenger's scores do not count, such as rows that it was trained on.
+    """
 
     task: str
     challenger: Scores
@@ -161,6 +165,9 @@ class Evidence:
     metrics: Mapping[str, Json]
     seed: int
     refusals: tuple[str, ...] = ()
+    probes: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    refused: str = ""
 
 
 class Gate(Protocol):

@@ -101,7 +101,10 @@ class SliceMetric(Record, frozen=True, kw_only=True):
 
 
 class EvaluationDocument(Record, frozen=True, kw_only=True):
-    """`evaluation.json`. `left_out_slices` counts, by column, the smallest slices beyond those listed."""
+    """`evaluation.json`. `left_out_slices` counts, by column, the smallest slices beyond those listed.
+
+    `refusals` say why the champion was not scored, `refused` by model why its scores do not count.
+    """
 
     schema_version: int = DOCUMENT_VERSION
     task: str
@@ -119,6 +122,7 @@ class EvaluationDocument(Record, frozen=True, kw_only=True):
     slices: tuple[SliceMetric, ...] = ()
     left_out_slices: dict[str, int] = {}
     refusals: tuple[str, ...] = ()
+    refused: dict[str, str] = {}
 
 
 def read_evaluation(document: Any) -> EvaluationDocument | None:

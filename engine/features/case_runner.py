@@ -38,7 +38,7 @@ def _run_case(name: str, case: FeatureTestSpec, compiled: CompileResult) -> Feat
     history = {
         source: _ingest(compiled.sources[source], case.given.get(source, ())) for source in program.feature_sources
     }
-    spine = _frame([{**case.request, EVENT_TIME: case.at}], {EVENT_TIME: "timestamp", **program.spine.request})
+    spine = frame_of([{**case.request, EVENT_TIME: case.at}], {EVENT_TIME: "timestamp", **program.spine.request})
     (made,) = compute(program, spine, history).rows(named=True)
     compared = tuple(
         _compare(feature, expected, made[feature], program.output_types[feature], case.tolerance)
@@ -61,10 +61,11 @@ def _ingest_alike(source: SourceProgram, named: Sequence[str], rows: Sequence[Ro
     declared = {**source.declared, **{column: source.columns[column] for column in named}}
     derive = tuple(step for step in source.derive if step.name not in named)
     variant = msgspec.structs.replace(source, declared=declared, derive=derive)
-    return apply_source(variant, _frame(rows, declared)).select(*source.columns)
+    return apply_source(variant, frame_of(rows, declared)).select(*source.columns)
 
 
-def _frame(rows: Sequence[Row], types: Mapping[str, str]) -> pl.DataFrame:
+def frame_of(rows: Sequence[Row], types: Mapping[str, str]) -> pl.DataFrame:
+    """Give rows as a frame of these types; what a row does not name is null."""
     columns = []
     for name, type_ in types.items():
         values = [_plain(row.get(name), type_) for row in rows]

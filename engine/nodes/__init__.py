@@ -10,6 +10,12 @@ BODIES: Mapping[str, str] = {
     "split": "engine.nodes.split:split_rows",
     "train": "engine.nodes.train:train_model",
     "evaluate": "engine.nodes.evaluate:evaluate_models",
+    "probe.behaviour": "engine.nodes.probe_behaviour:probe_behaviour",
+    "probe.leakage": "engine.nodes.probe_leakage:probe_leakage",
+    "probe.training": "engine.nodes.probe_training:probe_training",
+    "probe.latency": "engine.nodes.probe_latency:probe_latency",
+    "probe.size": "engine.nodes.probe_latency:probe_size",
+    "probe.columns": "engine.nodes.probe_columns:probe_columns",
     "gate": "engine.nodes.gate:judge",
     "package": "engine.nodes.package:package_model",
 }

@@ -47,7 +47,7 @@ def evaluate_models(work: Work) -> Mapping[str, Json]:
             table["champion"] = _score_champion(work, settings["champion"], challenger.program, rows)
         except EngineError as error:
             refusal = error.message
-    document = _measure(work, spec, rows, table, refusal)
+    document = msgspec.structs.replace(_measure(work, spec, rows, table, refusal), refused=_refused(work, rows))
     write_document(work.out / "evaluation.json", msgspec.to_builtins(document))
     write_frame(work.out / "predictions.parquet", _predictions(rows, spec, table))
     return {"rows": rows.height, "models": list(table), "refusal": refusal}
@@ -65,7 +65,7 @@ def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.
     """Score the rows with the champion's own package; raises `EngineError` when that would not be an honest comparison."""
     folder = LocalArtefactStore(Path(work.place.artefacts)).open(package)
     champion = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
-    seen = np.isin(row_hashes(rows[ROW_ID]), np.load(folder / "trained_on.npy", allow_pickle=False)).sum()
+    seen = _seen(folder, rows)
     if seen:
         raise DataError(
             f"the champion was trained on {seen} of the {rows.height} test rows, so the comparison would flatter it"
@@ -73,6 +73,23 @@ def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.
     if champion.program.digest == program.digest:
         return champion.score(rows)
     return champion.score(_own_features(work, champion.program, rows))
+
+
+def _refused(work: Work, rows: pl.DataFrame) -> dict[str, str]:
+    """Say which of the models of this run were trained on test rows: scores of those rows show nothing."""
+    roles = {"challenger": "model", "baseline": "baseline"}
+    seen = {name: _seen(work.inputs[role].path, rows) for name, role in roles.items() if role in work.inputs}
+    return {
+        name: f"the {name} was trained on {count} of the {rows.height} test rows"
+        for name, count in seen.items()
+        if count
+    }
+
+
+def _seen(folder: Path, rows: pl.DataFrame) -> int:
+    """Count the rows that a model was trained on, or stopped by."""
+    trained_on = np.load(folder / "trained_on.npy", allow_pickle=False)
+    return int(np.isin(row_hashes(rows[ROW_ID]), trained_on, assume_unique=True).sum())
 
 
 def _own_features(work: Work, program: FeatureProgram, rows: pl.DataFrame) -> pl.DataFrame:

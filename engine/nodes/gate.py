@@ -55,7 +55,26 @@ def _evidence(work: Work) -> Evidence:
         metrics=document,
         seed=settings["seed"],
         refusals=tuple(document["refusals"]),
+        probes=_probes(work),
+        columns=_columns(work),
+        refused=document.get("refused", {}).get("challenger", ""),
     )
+
+
+def _probes(work: Work) -> dict[str, Mapping[str, Json]]:
+    """Read what was demanded beyond the evaluation, by probe."""
+    prefix = "probe."
+    inputs = {role.removeprefix(prefix): item for role, item in work.inputs.items() if role.startswith(prefix)}
+    return {probe: read_document(item.path / "probe.json") for probe, item in inputs.items()}
+
+
+def _columns(work: Work) -> dict[str, np.ndarray]:
+    """Read the columns that gates demand, as text with None for null."""
+    found = work.inputs.get("probe.columns")
+    if found is None:
+        return {}
+    table = read_frame(found.path / "columns.parquet")
+    return {name: table[name].cast(pl.String).to_numpy() for name in table.columns}
 
 
 def _scores(table: pl.DataFrame, model: str, document: Mapping[str, Any]) -> Scores:

@@ -19,6 +19,8 @@ _AUDIT = (
     "features/*.py", "profiling/*.py",
 )  # fmt: skip
 
+_PROBE = ("nodes/frames.py", "nodes/matrix.py", "features/*.py")
+
 # The files behind each kind of node, relative to the package.
 MODULES: dict[str, tuple[str, ...]] = {
     "ingest": (
@@ -35,6 +37,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "train": ("nodes/train.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/encoders.py"),
     "evaluate": ("nodes/evaluate.py", "nodes/frames.py", "nodes/matrix.py", "evaluation/*.py", "features/*.py"),
     "gate": ("nodes/gate.py", "nodes/frames.py", "evaluation/*.py"),
+    "probe.behaviour": (*_PROBE, "nodes/probe_behaviour.py", "nodes/perturbed.py", "nodes/features.py"),
+    "probe.leakage": (*_PROBE, "nodes/probe_leakage.py", "nodes/features.py", "evaluation/*.py"),
+    "probe.training": (*_PROBE, "nodes/probe_training.py"),
+    "probe.latency": (*_PROBE, "nodes/probe_latency.py"),
+    "probe.size": (*_PROBE, "nodes/probe_latency.py"),
+    "probe.columns": (*_PROBE, "nodes/probe_columns.py"),
     "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/*.py"),
     "promote": (),
 }
@@ -45,6 +53,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "train": ("polars", "numpy"),
     "evaluate": ("polars", "numpy", "scipy"),
     "gate": ("polars", "numpy", "scipy"),
+    "probe.behaviour": ("polars", "numpy"),
+    "probe.leakage": ("polars", "numpy", "scipy"),
+    "probe.training": ("polars", "numpy"),
+    "probe.latency": ("polars", "numpy"),
+    "probe.columns": ("polars",),
     "package": ("polars", "numpy"),
 }
 

@@ -13,6 +13,7 @@ from engine.durations import MICROSECONDS, microseconds
 from engine.plan.code import code_of
 from engine.plan.logical import LogicalNode, LogicalPlan
 from engine.plan.model import Alternative, ExecutionPlan, PlanNode
+from engine.plan.probes import PROBES
 from engine.plan.resolve import Champion, Inputs
 from engine.spec import ExecuteSpec
 
@@ -31,6 +32,7 @@ DECLARED_AT: dict[str, dict[str, str]] = {
     },
     "evaluate": {"evaluate": "evaluate", "task": "train.task"},
     "gate": {"gates": "gates"},
+    **{f"probe.{probe}": {"asked": "gates"} for probe in PROBES},
     "promote": {"card": "card", "alias": "registry.alias", "model": "registry.model", "promote": "registry.promote"},
 }
 

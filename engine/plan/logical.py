@@ -13,11 +13,13 @@ from typing import TypeAlias
 import msgspec
 
 from engine.components import Role
+from engine.errors import ConfigError
 from engine.features.cases import check_cases
 from engine.features.lineage import personal
 from engine.features.program import CompileResult, FeatureProgram, SourceProgram, compile_program
 from engine.keys import Json
 from engine.plan.columns import choose_columns
+from engine.plan.probes import READS_ROWS, READS_SOURCES, compile_probes
 from engine.spec import PipelineSpec, identity
 
 Components: TypeAlias = tuple[tuple[Role, str], ...]
@@ -122,10 +124,30 @@ def evaluate_models(plan: LogicalPlan) -> LogicalPlan:
     return plan.plus(LogicalNode("evaluate", "evaluate", inputs, settings, components, title=title))
 
 
+def probe_model(plan: LogicalPlan) -> LogicalPlan:
+    """Gather what the declared gates demand beyond the evaluation; raises `ConfigError` for what cannot be asked."""
+    asked, problems = compile_probes(plan.spec, plan.program)
+    if problems:
+        raise ConfigError(problems)
+    sources = {f"source.{name}": f"ingest.{name}" for name in plan.program.source_names}
+    for probe, questions in asked.items():
+        inputs = {"model": "train"}
+        inputs |= {"rows": "features", "split": "split"} if probe in READS_ROWS else {}
+        inputs |= sources if probe in READS_SOURCES else {}
+        settings: dict[str, Json] = {"asked": questions, "task": plan.spec.train.task}
+        settings |= {"as_of": plan.spec.as_of} if probe in READS_SOURCES else {}
+        components: Components = (("trainer", plan.spec.train.kind),)
+        name = f"probe.{probe}"
+        node = LogicalNode(name, name, inputs, settings, components, title=", ".join(questions))  # type: ignore[arg-type]
+        plan = plan.plus(node)
+    return plan
+
+
 def judge(plan: LogicalPlan) -> LogicalPlan:
     """Put the evidence before every gate."""
     spec = plan.spec
     sources = {f"source.{name.removeprefix('ingest.')}": name for name in _ingests(plan)}
+    probes = {node.name: node.name for node in plan.nodes if node.name.startswith("probe.")}
     gates: dict[str, Json] = {
         name: {"kind": gate.kind, "params": identity(gate.params), "severity": gate.severity}
         for name, gate in spec.gates.items()
@@ -133,7 +155,7 @@ def judge(plan: LogicalPlan) -> LogicalPlan:
     settings: dict[str, Json] = {"gates": gates, "task": spec.train.task, "seed": spec.evaluate.seed}
     components: Components = tuple(("gate", kind) for kind in dict.fromkeys(gate.kind for gate in spec.gates.values()))
     node = LogicalNode(
-        "gate", "gate", {"evaluation": "evaluate", **sources}, settings, components, title=", ".join(gates)
+        "gate", "gate", {"evaluation": "evaluate", **probes, **sources}, settings, components, title=", ".join(gates)
     )
     return plan.plus(node)
 
@@ -189,6 +211,7 @@ PASSES: tuple[Pass, ...] = (
     train_model,
     train_baseline,
     evaluate_models,
+    probe_model,
     judge,
     package_model,
     promote_model,

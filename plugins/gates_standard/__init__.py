@@ -1,4 +1,4 @@
-"""Gates every model can be put before: data, size of the test, thresholds, baseline, champion, calibration.
+"""Gates every model can be put before: data, thresholds, baseline, champion, calibration, behaviour, leaks, fairness.
 
 Enters: the evidence of one evaluation. Leaves: one `GateResult` a gate. Called by the `gate` node. This module holds
 the parameters and is all that planning imports.
@@ -20,9 +20,21 @@ from engine.contracts import Gate
 from engine.evaluation.names import METRIC_NAMES
 from engine.spec.base import Identifier
 
+from .probing import (
+    DirParams,
+    FairnessParams,
+    InvParams,
+    LatencyParams,
+    LeakageParams,
+    MftParams,
+    SizeParams,
+    TrainingParams,
+)
+
 _NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Level = Annotated[float, msgspec.Meta(gt=0.5, lt=1)]
+_Test = Literal["bootstrap", "delong", "mcnemar"]
 
 
 class DataValidationParams(Params, frozen=True, kw_only=True):
@@ -68,22 +80,56 @@ class BeatsBaselineParams(Params, frozen=True, kw_only=True):
     metric: Identifier | None = None
     margin: _NonNegative = 0.0
     level: _Level | None = None
+    test: _Test = "bootstrap"
 
     def __post_init__(self) -> None:
-        """Refuse unknown metrics."""
+        """Refuse unknown metrics, and one that the test does not judge."""
         check_metric(self.metric)
+        check_test(self.test, self.metric)
 
 
 class NotWorseParams(Params, frozen=True, kw_only=True):
-    """The model is worse than the champion by `margin` at most, in the metric's units. Without a champion it passes."""
+    """The model is worse than the champion by `margin` at most, in the metric's units. Without a champion it passes.
+
+    With `slices`, nor is any slice by more than `slice_margin` (default: `margin`), corrected by Holm over all slices.
+    """
 
     metric: Identifier | None = None
     margin: _NonNegative
+    slices: bool = False
+    slice_margin: _NonNegative | None = None
+    level: _Level | None = None
+    test: _Test = "bootstrap"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown metrics, and one that the test does not judge."""
+        check_metric(self.metric)
+        check_test(self.test, self.metric)
+        if self.slice_margin is not None and not self.slices:
+            raise ValueError("`slice_margin` needs `slices: true`")
+
+
+class BetterThanChampionParams(Params, frozen=True, kw_only=True):
+    """The model is better than the champion by more than `margin`, in the primary metric and no other.
+
+    Without a champion it passes. A bound at `level` 0.9 is a one-sided test at 5 %.
+    """
+
+    margin: _NonNegative = 0.0
+    level: _Level | None = None
+    test: _Test = "bootstrap"
+
+
+class GuardrailsParams(Params, frozen=True, kw_only=True):
+    """No guardrail metric is worse than the champion's by more than its margin: `metrics` maps names to margins."""
+
+    metrics: Annotated[dict[Identifier, _NonNegative], msgspec.Meta(min_length=1)]
     level: _Level | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown metrics."""
-        check_metric(self.metric)
+        for name in self.metrics:
+            check_metric(name)
 
 
 class CalibrationParams(Params, frozen=True, kw_only=True):
@@ -108,6 +154,13 @@ def check_metric(name: str | None) -> None:
         raise ValueError(f"no metric is called {name!r}; known: {', '.join(METRIC_NAMES)}")
 
 
+def check_test(test: str, metric: str | None) -> None:
+    """Raise `ValueError` when a test in closed form is asked about another metric than its own."""
+    own = {"delong": "roc_auc", "mcnemar": "accuracy"}.get(test)
+    if own is not None and metric not in (None, own):
+        raise ValueError(f"the test {test} judges {own}, not {metric}: leave `metric` out, or use `test: bootstrap`")
+
+
 def _build(kind: str) -> Callable[[Any], Gate]:
     def build(params: Any) -> Gate:
         from .gates import make_gate  # noqa: PLC0415 - start-up: planning does not need numpy
@@ -125,8 +178,18 @@ def components() -> tuple[Component, ...]:
         "threshold": (ThresholdParams, "a metric's confidence bound meets a value"),
         "beats_baseline": (BeatsBaselineParams, "better than the simple model, by paired bootstrap"),
         "not_worse_than_champion": (NotWorseParams, "not worse than the champion by more than a margin"),
+        "better_than_champion": (BetterThanChampionParams, "better than the champion in the primary metric"),
+        "guardrails": (GuardrailsParams, "no guardrail metric is worse than the champion's by more than its margin"),
         "calibration": (CalibrationParams, "probabilities mean what they say"),
+        "mft": (MftParams, "minimum functionality: predictions where everybody knows what they should be"),
+        "inv": (InvParams, "invariance: what should not matter does not"),
+        "dir": (DirParams, "direction: predictions move the way they should"),
+        "leakage": (LeakageParams, "training did not know the answers"),
+        "fairness": (FairnessParams, "groups are treated alike"),
+        "training": (TrainingParams, "a step helps, a tiny batch is learnt by heart, files keep every bit"),
+        "latency": (LatencyParams, "scoring is fast enough"),
+        "size": (SizeParams, "the model is small enough"),
     }
     return tuple(
-        Component("gate", kind, params, _build(kind), ("numpy",), doc) for kind, (params, doc) in kinds.items()
+        Component("gate", kind, params, _build(kind), ("numpy", "scipy"), doc) for kind, (params, doc) in kinds.items()
     )

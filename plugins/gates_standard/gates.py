@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from engine.components import Params
-from engine.contracts import Evidence, Gate, Scores
+from engine.contracts import Evidence, Gate
 from engine.evaluation.calibration import calibration_slope
-from engine.evaluation.document import MeasuredMetric, PairedDifference
-from engine.evaluation.names import BINARY, METRIC_NAMES
-from engine.records import GateResult, GateStatus
+from engine.evaluation.document import MeasuredMetric
+from engine.evaluation.names import BINARY
+from engine.records import GateResult
 
 from . import (
     BeatsBaselineParams,
+    BetterThanChampionParams,
     CalibrationParams,
     DataValidationParams,
+    GuardrailsParams,
     MinRowsParams,
     NotWorseParams,
     ThresholdParams,
 )
+from .behaviour import judge_behaviour, judge_latency, judge_size, judge_training
+from .comparing import Ask, compare, compare_slices, guardrail, metric_of, without_champion
+from .fairness import judge_fairness
 from .judging import (
     Findings,
     Requirement,
-    compared,
     decide,
     measured,
     numbers_of,
     primary_of,
     refuse_scores,
     resampling_of,
+    together,
     words_of,
 )
-from .slices import judge_slices
+from .leakage import judge_leakage
+from .slices import judge_slices, threshold_measure
 
 P = TypeVar("P", bound=Params)
-_WORST: tuple[GateStatus, ...] = ("fail", "inconclusive", "pass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,16 @@ class StandardGate(Generic[P]):
 
     kind: str
     params: P
-    judge: Callable[[P, Evidence], Findings]
+    judge: Callable[[P, Evidence, str], Findings]
 
     def decide(self, name: str, evidence: Evidence) -> GateResult:
         """Judge; bad numbers are a verdict, never an exception."""
-        return self.judge(self.params, evidence).named(name, self.kind)
+        return self.judge(self.params, evidence, name).named(name, self.kind)
+
+
+def _nameless(judge: Callable[[Any, Evidence], Findings]) -> Callable[[Any, Evidence, str], Findings]:
+    """Judge by a rule that does not depend on what the gate is called."""
+    return lambda params, evidence, _: judge(params, evidence)
 
 
 def validate_data(params: DataValidationParams, evidence: Evidence) -> Findings:
@@ -114,12 +124,14 @@ def hold_threshold(params: ThresholdParams, evidence: Evidence) -> Findings:
     if not params.slices:
         return whole
     resampling = resampling_of(evidence, params.level)
-    return _together({"all rows": whole, "slices": judge_slices(evidence, params.metric, requirement, resampling)})
+    measure_rows = threshold_measure(evidence, params.metric, resampling)
+    slices = judge_slices(evidence, requirement, resampling.level, measure_rows)
+    return together({"all rows": whole, "slices": slices})
 
 
 def beat_baseline(params: BeatsBaselineParams, evidence: Evidence) -> Findings:
     """Ask for an advantage of more than the margin."""
-    metric = params.metric or primary_of(evidence)
+    metric = metric_of(params.test, params.metric, primary_of(evidence))
     refused = refuse_scores(evidence, metric)
     if refused:
         return refused
@@ -127,73 +139,51 @@ def beat_baseline(params: BeatsBaselineParams, evidence: Evidence) -> Findings:
         return Findings(
             "inconclusive", "no baseline", "a baseline to beat", "declare one, as in `baseline: {kind: linear}`"
         )
-    return _compare(evidence, evidence.baseline, Ask("baseline", metric, params.margin, params.level, strict=True))
+    ask = Ask("baseline", metric, params.margin, params.level, strict=True, test=params.test)
+    return compare(evidence, evidence.baseline, ask)
 
 
 def match_champion(params: NotWorseParams, evidence: Evidence) -> Findings:
     """Ask for a disadvantage of no more than the margin; the first model has nobody to be worse than."""
-    metric = params.metric or primary_of(evidence)
-    refused = refuse_scores(evidence, metric)
-    if refused:
-        return refused
+    metric = metric_of(params.test, params.metric, primary_of(evidence))
     required = f"not worse than the champion by more than {params.margin:g}"
-    if evidence.refusals or (evidence.champion is None and evidence.champion_name is not None):
-        reason = "; ".join(evidence.refusals) or f"{evidence.champion_name} was not scored"
-        return Findings(
-            "inconclusive",
-            "the champion could not be compared",
-            required,
-            reason,
-            {"refusals": list(evidence.refusals)},
-        )
-    if evidence.champion is None:
-        return Findings("pass", "no champion", required, "first model: there is none to be worse than", {"first": True})
-    return _compare(evidence, evidence.champion, Ask("champion", metric, -params.margin, params.level, strict=False))
+    early = refuse_scores(evidence, metric) or without_champion(evidence, required)
+    if early or evidence.champion is None:
+        return early or Findings("inconclusive", "no champion", required, "it was not scored")
+    ask = Ask("champion", metric, -params.margin, params.level, strict=False, test=params.test)
+    whole = compare(evidence, evidence.champion, ask)
+    if not params.slices:
+        return whole
+    slices = compare_slices(evidence, evidence.champion, replace(ask, margin=-(params.slice_margin or params.margin)))
+    return together({"all rows": whole, "slices": slices})
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """How much better than a model the challenger must be: at least `margin`, or more (`strict`).
-
-    A margin below 0 is how much worse it may be.
-    """
-
-    model: str
-    metric: str
-    margin: float
-    level: float | None
-    strict: bool
-
-
-def _compare(evidence: Evidence, other: Scores, ask: Ask) -> Findings:
-    """Ask for an advantage over a model, on the paired bootstrap's bound."""
-    difference = compared(evidence, ask.model, other, ask.metric, ask.level)
-    advantage = _advantage(difference, better=METRIC_NAMES[ask.metric].higher_is_better)
-    required = f"advantage over the {ask.model}, at its low end, {'>' if ask.strict else '>='} {ask.margin:g}"
-    numbers = numbers_of(difference) | {"margin": ask.margin, "against": ask.model}
-    status, reason = decide(advantage, Requirement(minimum=ask.margin))
-    if ask.strict and status != "fail" and ask.margin in (advantage.value, advantage.low):
-        # Equal is not better: a model that predicts what the baseline predicts has beaten nothing.
-        status = "fail" if advantage.value == ask.margin else "inconclusive"
-        reason = f"not more than {ask.margin:g} better than the {ask.model}"
-    return Findings(status, f"advantage {words_of(advantage)}", required, reason, numbers)
+def beat_champion(params: BetterThanChampionParams, evidence: Evidence) -> Findings:
+    """Ask for an advantage in the one primary metric; a second question would need a correction."""
+    primary = primary_of(evidence)
+    metric = metric_of(params.test, None, primary)
+    required = f"better than the champion by more than {params.margin:g}, in {primary}"
+    early = refuse_scores(evidence, metric) or without_champion(evidence, required)
+    if early or evidence.champion is None:
+        return early or Findings("inconclusive", "no champion", required, "it was not scored")
+    if metric != primary:
+        reason = f"the test {params.test} judges {metric}, and the primary metric is {primary}"
+        return Findings("inconclusive", "", required, reason, {"metric": metric, "primary": primary})
+    ask = Ask("champion", metric, params.margin, params.level, strict=True, test=params.test)
+    return compare(evidence, evidence.champion, ask)
 
 
-def _advantage(difference: PairedDifference, *, better: bool) -> PairedDifference:
-    """Turn a difference so that more is better for the challenger."""
-    if better or difference.value is None:
-        return difference
-    low, high = difference.low, difference.high
-    return PairedDifference(
-        name=difference.name,
-        value=-difference.value,
-        low=None if high is None else -high,
-        high=None if low is None else -low,
-        level=difference.level,
-        probability=difference.probability,
-        n=difference.n,
-        reason=difference.reason,
-    )
+def keep_guardrails(params: GuardrailsParams, evidence: Evidence) -> Findings:
+    """Ask that no guardrail is worse than the champion's by more than its margin: all have to be, so none is corrected."""
+    required = ", ".join(f"{metric} not worse by more than {margin:g}" for metric, margin in params.metrics.items())
+    early = refuse_scores(evidence) or without_champion(evidence, required)
+    if early or evidence.champion is None:
+        return early or Findings("inconclusive", "no champion", required, "it was not scored")
+    parts = {}
+    for metric, margin in params.metrics.items():
+        undefined = refuse_scores(evidence, metric)
+        parts[metric] = undefined or guardrail(evidence, evidence.champion, metric, margin, params.level)
+    return together(parts)
 
 
 def judge_calibration(params: CalibrationParams, evidence: Evidence) -> Findings:
@@ -209,7 +199,7 @@ def judge_calibration(params: CalibrationParams, evidence: Evidence) -> Findings
         parts["error"] = Findings(status, words_of(error), requirement.words(), reason, numbers_of(error))
     if params.slope_low is not None or params.slope_high is not None:
         parts["slope"] = _judge_slope(params, evidence)
-    return _together(parts)
+    return together(parts)
 
 
 def _judge_slope(params: CalibrationParams, evidence: Evidence) -> Findings:
@@ -230,28 +220,23 @@ def _judge_slope(params: CalibrationParams, evidence: Evidence) -> Findings:
     return Findings(status, words_of(measure), requirement.words(), reason, numbers_of(measure))
 
 
-def _together(parts: Mapping[str, Findings]) -> Findings:
-    """Join findings: the worst status, and everybody's words."""
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    status = next(status for status in _WORST if any(part.status == status for part in parts.values()))
-    reasons = [f"{name}: {part.reason}" for name, part in parts.items() if part.status == status]
-    return Findings(
-        status,
-        "; ".join(part.observed for part in parts.values()),
-        "; ".join(part.required for part in parts.values()),
-        "; ".join(reasons),
-        {name: {"status": part.status, **part.evidence} for name, part in parts.items()},
-    )
-
-
-_JUDGEMENTS: Mapping[str, Callable[[Any, Evidence], Findings]] = {
-    "data_validation": validate_data,
-    "min_rows": count_rows,
-    "threshold": hold_threshold,
-    "beats_baseline": beat_baseline,
-    "not_worse_than_champion": match_champion,
-    "calibration": judge_calibration,
+_JUDGEMENTS: Mapping[str, Callable[[Any, Evidence, str], Findings]] = {
+    "data_validation": _nameless(validate_data),
+    "min_rows": _nameless(count_rows),
+    "threshold": _nameless(hold_threshold),
+    "beats_baseline": _nameless(beat_baseline),
+    "not_worse_than_champion": _nameless(match_champion),
+    "better_than_champion": _nameless(beat_champion),
+    "guardrails": _nameless(keep_guardrails),
+    "calibration": _nameless(judge_calibration),
+    "fairness": _nameless(judge_fairness),
+    "mft": judge_behaviour,
+    "inv": judge_behaviour,
+    "dir": judge_behaviour,
+    "leakage": judge_leakage,
+    "training": judge_training,
+    "latency": judge_latency,
+    "size": judge_size,
 }
 
 

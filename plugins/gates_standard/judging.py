@@ -6,6 +6,7 @@ results with words for people and numbers for machines.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -42,6 +43,24 @@ class Findings:
             reason=self.reason,
             evidence=self.evidence,
         )
+
+
+_WORST: tuple[GateStatus, ...] = ("fail", "inconclusive", "pass")
+
+
+def together(parts: Mapping[str, Findings]) -> Findings:
+    """Join findings: the worst status, and everybody's words."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    status = next(status for status in _WORST if any(part.status == status for part in parts.values()))
+    reasons = [f"{name}: {part.reason}" for name, part in parts.items() if part.status == status]
+    return Findings(
+        status,
+        "; ".join(part.observed for part in parts.values()),
+        "; ".join(part.required for part in parts.values()),
+        "; ".join(reasons),
+        {name: {"status": part.status, **part.evidence} for name, part in parts.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,9 @@ def refuse_scores(evidence: Evidence, metric: str | None = None) -> Findings | N
     """Judge what needs no measuring: no rows, predictions or labels that are no numbers, another task's metric."""
     scores = evidence.challenger
     n = len(scores.y)
+    if evidence.refused:
+        observed, required = "scores that do not count", "test rows that no model was trained on"
+        return Findings("fail", observed, required, evidence.refused, {"n": n, "refused": evidence.refused})
     if n == 0:
         return Findings("fail", "0 test rows", "at least 1", "no test row matches, so nothing is shown", {"n": 0})
     strange = int((~np.isfinite(scores.prediction)).sum())
@@ -150,12 +172,23 @@ def words_of(measure: MeasuredMetric | PairedDifference) -> str:
     """Say a measure as people read it.
 
     >>> words_of(MeasuredMetric(name="rmse", value=2.5, low=2.25, high=2.75, level=0.95, n=9))
-    'rmse 2.5000 (2.2500 to 2.7500), n = 9'
+    'rmse 2.5000 (2.2500 to 2.7500), n = 9, detects 0.3573'
     """
     if measure.value is None:
         return f"{measure.name} not defined, n = {measure.n}"
     interval = f" ({measure.low:.4f} to {measure.high:.4f})" if measure.low is not None else ""
-    return f"{measure.name} {measure.value:.4f}{interval}, n = {measure.n}"
+    effect = detectable_effect(measure)
+    detects = f", detects {effect:.4f}" if effect is not None else ""
+    return f"{measure.name} {measure.value:.4f}{interval}, n = {measure.n}{detects}"
+
+
+def detectable_effect(measure: MeasuredMetric | PairedDifference) -> float | None:
+    """Give the smallest effect that as many rows would show four times in five."""
+    error = standard_error(measure)
+    if error is None or measure.level is None:
+        return None
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + measure.level) / 2) + normal.inv_cdf(_POWER)) * error
 
 
 def numbers_of(measure: MeasuredMetric | PairedDifference) -> dict[str, Any]:
@@ -167,12 +200,8 @@ def numbers_of(measure: MeasuredMetric | PairedDifference) -> dict[str, Any]:
         "high": measure.high,
         "level": measure.level,
         "n": measure.n,
-        "minimal_detectable_effect": None,
+        "minimal_detectable_effect": detectable_effect(measure),
     }
-    error = standard_error(measure)
-    if error is not None and measure.level is not None:
-        normal = NormalDist()
-        found["minimal_detectable_effect"] = (normal.inv_cdf((1 + measure.level) / 2) + normal.inv_cdf(_POWER)) * error
     if isinstance(measure, PairedDifference):
         found["probability_better"] = measure.probability
     return found

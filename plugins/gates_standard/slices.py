@@ -6,17 +6,24 @@ with the standard error of its bootstrap interval), and the tests are corrected 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.contracts import Evidence
 from engine.evaluation.bootstrap import Resampling, bootstrap_intervals
-from engine.evaluation.document import MeasuredMetric
+from engine.evaluation.document import MeasuredMetric, PairedDifference
 from engine.evaluation.slices import take_rows
 
 from .judging import Findings, Requirement, document_of, standard_error
+
+Measure: TypeAlias = MeasuredMetric | PairedDifference
+MeasureRows: TypeAlias = Callable[[NDArray[np.bool_]], Measure]
+"""Measures on the rows where a mask is true."""
 
 _NAMED = 5  # slices that a reason lists by name
 
@@ -31,20 +38,20 @@ class _Tested:
     p: dict[str, float] = field(default_factory=dict)
 
 
-def judge_slices(evidence: Evidence, metric: str, requirement: Requirement, resampling: Resampling) -> Findings:
+def judge_slices(evidence: Evidence, requirement: Requirement, level: float, measure: MeasureRows) -> Findings:
     """Fail when a slice is empty or surely misses the requirement; inconclusive when none could be tested."""
     required = f"every slice: {requirement.words()}"
     if not any(evidence.slices.values()):
         return Findings("inconclusive", "no slices", required, "`evaluate.slices` names none, so none was measured")
-    tested = _test(evidence, metric, requirement, resampling)
-    worse = holm(tested.p, 1 - resampling.level)
+    tested = _test(evidence, requirement, measure)
+    worse = holm(tested.p, 1 - level)
     numbers: dict[str, Any] = {
         "tested": len(tested.p), "failed": worse, "empty": tested.empty, "not_measured": tested.unmeasured,
         "values": tested.values, "p": tested.p,
     }  # fmt: skip
     observed = f"{len(tested.p)} slices tested, {len(worse)} short, {len(tested.unmeasured)} too small to tell"
     if worse or tested.empty:
-        reasons = [f"{_names(worse)} fall short (Holm, {1 - resampling.level:.3g})"] if worse else []
+        reasons = [f"{_names(worse)} fall short (Holm, {1 - level:.3g})"] if worse else []
         reasons += [f"{_names(tested.empty)} have no rows"] if tested.empty else []
         return Findings("fail", observed, required, "; ".join(reasons), numbers)
     if not tested.p:
@@ -68,7 +75,7 @@ def holm(p: Mapping[str, float], alpha: float) -> list[str]:
     return ordered
 
 
-def shortfall_p(measure: MeasuredMetric, requirement: Requirement) -> float | None:
+def shortfall_p(measure: Measure, requirement: Requirement) -> float | None:
     """Give the probability of a value as bad where the requirement is just met; `None` without an interval."""
     error = standard_error(measure)
     if measure.value is None or error is None:
@@ -82,8 +89,22 @@ def shortfall_p(measure: MeasuredMetric, requirement: Requirement) -> float | No
     return 1 - NormalDist().cdf(short / error)
 
 
-def _test(evidence: Evidence, metric: str, requirement: Requirement, resampling: Resampling) -> _Tested:
+def threshold_measure(evidence: Evidence, metric: str, resampling: Resampling) -> MeasureRows:
+    """Measure the challenger's metric on rows; what the evaluation document holds is not measured again."""
     known = _document_slices(evidence, metric, resampling.level)
+    by_rows = {mask.tobytes(): known.get((column, value))
+               for column, masks in evidence.slices.items() for value, mask in masks.items()}  # fmt: skip
+
+    def measure(mask: NDArray[np.bool_]) -> MeasuredMetric:
+        found = by_rows.get(mask.tobytes())
+        if found is not None and found.n == int(mask.sum()):
+            return found
+        return bootstrap_intervals(take_rows(evidence.challenger, mask), [metric], resampling)[metric]
+
+    return measure
+
+
+def _test(evidence: Evidence, requirement: Requirement, measure: MeasureRows) -> _Tested:
     document = document_of(evidence)
     least = document.min_slice_rows if document is not None else 1
     tested = _Tested()
@@ -93,17 +114,12 @@ def _test(evidence: Evidence, metric: str, requirement: Requirement, resampling:
             if rows == 0:
                 tested.empty.append(name)
                 continue
-            if rows < least:
+            found = measure(mask) if rows >= least else None
+            p = shortfall_p(found, requirement) if found is not None else None
+            if p is None or found is None or found.value is None:
                 tested.unmeasured.append(name)
                 continue
-            measure = known.get((column, value))
-            if measure is None or measure.n != rows:
-                measure = bootstrap_intervals(take_rows(evidence.challenger, mask), [metric], resampling)[metric]
-            p = shortfall_p(measure, requirement)
-            if p is None or measure.value is None:
-                tested.unmeasured.append(name)
-                continue
-            tested.p[name], tested.values[name] = p, measure.value
+            tested.p[name], tested.values[name] = p, found.value
     return tested
 
 

@@ -27,8 +27,35 @@ PARAMS = {
     "not_worse_than_champion": {"margin": 0.01},
     "min_rows": {"rows": 100, "positives": 10, "negatives": 10},
     "calibration": {"max_error": 0.1, "slope_low": 0.5, "slope_high": 2.0},
+    "guardrails": {"metrics": {"log_loss": 0.05, "average_precision": 0.05}},
+    "fairness": {"group": "city", "max_gap": 0.2},
+    "mft": {"where": "a > 1", "at_least": 0.5},
+    "inv": {"change": {"a": "a + 1"}, "tolerance": 0.1},
+    "dir": {"change": {"a": "a + 1"}, "direction": "up"},
+    "latency": {"max_ms": 10},
+    "size": {"max_mb": 1},
 }
-SCORED = [kind for kind in KINDS if kind not in ("data_validation", "min_rows")]
+PROBED = ("mft", "inv", "dir", "leakage", "training", "latency", "size")
+SCORED = [kind for kind in KINDS if kind not in ("data_validation", "min_rows", *PROBED)]
+AGAINST_CHAMPION = ("not_worse_than_champion", "better_than_champion", "guardrails")
+BEHAVED = {"rows": 400, "matched": 400, "unchanged": 0, "failed": 0, "not_finite": 0, "failing": [], "minimised": []}
+PROBES = {
+    "behaviour": BEHAVED,
+    "leakage": {
+        "duplicates": {"rows": 100, "alike": 1, "same_moment": 0, "usual": 0.01},
+        "future": {"rows": 10, "features": 4, "differing": {}, "timeless": {}, "last": None},
+        "proxies": {"columns": 1, "measured": 1, "level": 0.95, "strongest": [
+            {"column": "a", "measure": "roc_auc", "value": 0.7, "low": 0.6, "high": 0.8, "n": 100}]},
+        "ids": {"rows": 100, "columns": {"a": {"distinct": 0.1, "values": 10, "order": 0.2}}},
+    },
+    "training": {
+        "one_step": {"rows": 50, "before": 0.7, "after": 0.6, "steps": 1},
+        "tiny_batch": {"rows": 32, "before": 0.7, "after": 0.1},
+        "reloaded": {"rows": 100, "differing": 0},
+    },
+    "latency": {"rows": 1, "milliseconds": [0.1] * 99 + [2.0]},
+    "size": {"bytes": 1000, "files": {"model.txt": 1000}},
+}  # fmt: skip
 HEALTHY = {"flights": {"rows": 9, "findings": [{"rule": "unique(id)", "status": "pass", "severity": "block"}]}}
 
 
@@ -53,7 +80,7 @@ def scores(n=2000, seed=0, noise=1.0):
     return Scores(y, 1 / (1 + np.exp(-(odds + (noise - 1) * rng.standard_normal(n)))))
 
 
-def evidence(challenger=None, baseline="constant", champion=None, measured=True, task="binary"):
+def evidence(challenger=None, baseline="constant", champion=None, *, measured=True, task="binary", probes=PROBES):
     challenger = challenger or scores()
     n = len(challenger.y)
     base = Scores(challenger.y, np.full(n, 0.4)) if baseline == "constant" else baseline
@@ -71,13 +98,15 @@ def evidence(challenger=None, baseline="constant", champion=None, measured=True,
         validation=HEALTHY,
         metrics=json.loads(canonical_json(msgspec.to_builtins(document))),
         seed=0,
+        probes={probe: {"some": answer} for probe, answer in probes.items()},
+        columns=columns,
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("measured", [True, False])
 def test_a_good_model_passes(kind, measured):
-    result = decide(kind, evidence(champion=scores(noise=1.2), measured=measured))
+    result = decide(kind, evidence(champion=scores(noise=3.0), measured=measured))
     assert result.status == "pass", result
     assert result.observed
     assert result.required
@@ -89,7 +118,7 @@ def test_the_same_evidence_gives_the_same_result(kind):
     assert decide(kind, evidence()) == decide(kind, evidence())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "data_validation"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("data_validation", *PROBED)])
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_zero_rows_fail(kind, task):
     nothing = Scores(np.array([]), np.array([]))
@@ -114,7 +143,7 @@ def test_missing_labels_are_inconclusive(kind):
     assert decide(kind, evidence(broken)).status == "inconclusive"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SCORED if kind != "calibration"])
+@pytest.mark.parametrize("kind", [kind for kind in SCORED if kind not in ("calibration", "fairness")])
 def test_one_class_is_inconclusive(kind):
     one = Scores(np.zeros(500), np.linspace(0, 0.9, 500))
     assert decide(kind, evidence(one, champion=one)).status == "inconclusive"
@@ -128,11 +157,37 @@ def test_three_rows_never_pass_but_for_the_first_model(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_document_that_is_none_or_of_other_rows_is_not_believed(kind):
-    good = evidence(champion=scores(noise=1.2))
+    good = evidence(champion=scores(noise=3.0))
     useless = Scores(scores(1000).y, np.random.default_rng(0).random(1000))
     of_other_rows = evidence(useless, baseline=scores(1000), champion=scores(1000)).metrics
     for document in ({}, {"models": 3}, of_other_rows):
         assert decide(kind, replace(good, metrics=document)).status == "pass"
+
+
+@pytest.mark.parametrize("kind", SCORED)
+def test_scores_of_rows_that_trained_the_model_are_refused(kind):
+    seen = replace(
+        evidence(champion=scores(noise=3.0)), refused="the challenger was trained on 7 of the 2000 test rows"
+    )
+    result = decide(kind, seen)
+    assert (result.status, result.reason) == ("fail", "the challenger was trained on 7 of the 2000 test rows")
+
+
+@pytest.mark.parametrize("kind", [*PROBED, "fairness"])
+def test_what_was_not_measured_is_inconclusive(kind):
+    unmeasured = replace(evidence(), probes={}, columns={})
+    assert decide(kind, unmeasured).status == "inconclusive"
+    component = CATALOGUE.get("gate", kind)
+    demands = msgspec.convert(PARAMS.get(kind, {}), component.params).demands()
+    assert len(demands) == 1
+    assert set(demands) <= {"behaviour", "leakage", "training", "latency", "size", "columns"}
+
+
+@pytest.mark.parametrize("kind", AGAINST_CHAMPION)
+def test_the_first_model_has_no_champion_to_be_worse_than(kind):
+    assert decide(kind, evidence()).status == "pass"
+    refused = replace(evidence(), champion_name="champion", refusals=("it was trained on 3 of the test rows",))
+    assert decide(kind, refused).status == "inconclusive"
 
 
 @pytest.mark.parametrize(
