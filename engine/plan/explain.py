@@ -14,7 +14,7 @@ from msgspec import structs
 from engine.durations import as_text
 from engine.errors import EngineError
 from engine.features.expression import from_json, render
-from engine.keys import Json
+from engine.keys import Json, canonical_json
 from engine.plan.model import ExecutionPlan, PlanNode, action_key
 from engine.records import NodeOutput
 
@@ -78,7 +78,7 @@ def changes_between(old: PlanNode, new: PlanNode) -> tuple[Change, ...]:
     """List what was declared differently, deepest paths first told, in the words of the YAML."""
     settings = [
         Change(_declared_path(new, path), _humane(path, before), _humane(path, after))
-        for path, before, after in _differences(old.settings, new.settings, ())
+        for path, before, after in _differences(_plain(old.settings), _plain(new.settings), ())
     ]
     code = [
         Change(f"code {path[0]}", _short(a), _short(b)) for path, a, b in _differences(old.code, new.code, ()) if path
@@ -147,6 +147,12 @@ def _why(
     return "its result is no longer in the store" if before and node.name in old else "never run"
 
 
+def _plain(settings: Mapping[str, Json]) -> Json:
+    """Give settings as they are after reading them from a file: what was a tuple is a list there."""
+    plain: Json = msgspec.json.decode(canonical_json(settings))
+    return plain
+
+
 def _differences(old: Json, new: Json, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Json, Json]]:
     """Yield the leaves that differ; a value that exists on one side only is shown whole, with `null` on the other."""
     if path and path[-1] in _EXPRESSIONS and (old or new):
@@ -157,9 +163,6 @@ def _differences(old: Json, new: Json, path: tuple[str, ...]) -> Iterator[tuple[
             yield from _differences(old.get(key), new.get(key), (*path, key))
     elif _is_named(old) and _is_named(new):
         yield from _differences(_by_name(old), _by_name(new), path)
-    elif isinstance(old, list | tuple) and isinstance(new, list | tuple):
-        if list(old) != list(new):
-            yield path, list(old), list(new)
     elif old != new or type(old) is not type(new):
         yield path, old, new
 
@@ -167,7 +170,7 @@ def _differences(old: Json, new: Json, path: tuple[str, ...]) -> Iterator[tuple[
 def _is_named(value: Json) -> TypeGuard[Sequence[Mapping[str, Json]]]:
     """Say whether this is a list of things with names, which is compared by name and not by position."""
     return (
-        isinstance(value, list | tuple)
+        isinstance(value, list)
         and bool(value)
         and all(isinstance(item, Mapping) and "name" in item for item in value)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.plan.explain import changes_between, forecast, known_outputs, render_forecast
 from engine.plan.model import Alternative, ExecutionPlan, PlanNode, action_key, settle
 from engine.records import NodeOutput
@@ -102,3 +104,12 @@ def test_an_alternative_setting_follows_the_content_of_an_input() -> None:
     assert action_key(second, {"model": A}) == action_key(first, {"model": A})
     assert action_key(second, {"model": B}) != action_key(first, {"model": B})
     assert (settle(second, {"model": A})["champion"], settle(second, {"model": B})["champion"]) == (None, "c")
+
+
+def test_what_was_written_and_read_again_has_not_changed() -> None:
+    tree = {"node": "call", "name": ">", "args": ({"node": "column", "name": "x"}, {"node": "literal", "value": 30})}
+    settings = {"label": {"expr": tree, "on": (("id", "id"),)}, "rounds": 3}
+    before = PlanNode(name="train", kind="train", settings=msgspec.json.decode(msgspec.json.encode(settings)))
+    after = PlanNode(name="train", kind="train", settings=settings | {"rounds": 4})
+    (change,) = changes_between(before, after)
+    assert (change.path, change.old, change.new) == ("rounds", 3, 4)
