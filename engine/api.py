@@ -26,7 +26,7 @@ from engine.plan.compile import compile_plan
 from engine.plan.explain import NodeForecast, forecast
 from engine.plan.logical import LogicalPlan, build_logical
 from engine.plan.model import ExecutionPlan
-from engine.plan.resolve import Champion, Inputs, resolve
+from engine.plan.resolve import Champion, Finder, Inputs, resolve
 from engine.project import Project
 from engine.spec import PipelineSpec, SettingsSpec
 
@@ -85,7 +85,8 @@ def declare_composed(project: Project, config: ComposedConfig) -> Declared:
 def plan(declared: Declared, sample: float | None = None) -> Planned:
     """Pin the sources, find the champion, make the nodes' keys computable."""
     stores = Stores(declared.project, declared.settings)
-    pins = resolve(declared.logical, declared.catalogue, declared.project.root, stores.open_snapshots)
+    where = lambda name: str(declared.config.origin(f"sources.{name}"))  # noqa: E731 - said once, where it is used
+    pins = resolve(declared.logical, Finder(declared.catalogue, declared.project.root, stores.open_snapshots, where))
     champion = _champion(declared.spec, stores)
     inputs = Inputs(pins, champion)
     bound = compile_plan(declared.logical, inputs, declared.catalogue, declared.settings.execute, sample)

@@ -170,9 +170,7 @@ def _differences(old: Json, new: Json, path: tuple[str, ...]) -> Iterator[tuple[
 def _is_named(value: Json) -> TypeGuard[Sequence[Mapping[str, Json]]]:
     """Say whether this is a list of things with names, which is compared by name and not by position."""
     return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, Mapping) and "name" in item for item in value)
+        isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) and "name" in item for item in value)
     )
 
 

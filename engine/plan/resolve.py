@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.components import Catalogue
 from engine.contracts import Pin, SnapshotStore
+from engine.errors import EngineError
 from engine.plan.logical import LogicalPlan
 from engine.spec import SourceSpec
 
@@ -30,21 +31,39 @@ class Inputs:
     champion: Champion | None = None
 
 
-def resolve(
-    plan: LogicalPlan, catalogue: Catalogue, root: Path, open_snapshots: Callable[[], SnapshotStore]
-) -> Mapping[str, Pin]:
-    """Pin every source of the plan; raises `DataError`, `UnavailableError` or `NotFoundError`.
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """What finds a source's pin: its component, the project's root, and the snapshot store, opened only when needed.
 
-    A source with `ref` is pinned to that commit of the snapshot store, and the store is opened only then.
+    `where` says in which line a source is declared.
     """
-    names = [node.name.removeprefix("ingest.") for node in plan.nodes if node.kind in {"ingest", "checkout"}]
-    sources = {name: plan.spec.sources[name] for name in names}
-    return {name: _pin(source, catalogue, root, open_snapshots) for name, source in sources.items()}
+
+    catalogue: Catalogue
+    root: Path
+    open_snapshots: Callable[[], SnapshotStore]
+    where: Callable[[str], str]
+
+    def pin(self, source: SourceSpec) -> Pin:
+        """Pin what a source will read; one with `ref` is pinned to that commit of the snapshot store."""
+        if source.ref is None:
+            found: Pin = self.catalogue.get("source", source.kind).build(source.params).pin(self.root)
+            return found
+        commit = self.open_snapshots().resolve(source.repository, source.ref)
+        return Pin({"commit": commit}, f"{source.repository}@{commit[:12]}")
 
 
-def _pin(source: SourceSpec, catalogue: Catalogue, root: Path, open_snapshots: Callable[[], SnapshotStore]) -> Pin:
-    if source.ref is None:
-        found: Pin = catalogue.get("source", source.kind).build(source.params).pin(root)
-        return found
-    commit = open_snapshots().resolve(source.repository, source.ref)
-    return Pin({"commit": commit}, f"{source.repository}@{commit[:12]}")
+def resolve(plan: LogicalPlan, finder: Finder) -> Mapping[str, Pin]:
+    """Pin every source of the plan; raises what `pin` raises, naming every source that cannot be pinned and its place."""
+    pins: dict[str, Pin] = {}
+    failures: list[EngineError] = []
+    for node in plan.nodes:
+        if node.kind in {"ingest", "checkout"}:
+            name = node.name.removeprefix("ingest.")
+            try:
+                pins[name] = finder.pin(plan.spec.sources[name])
+            except EngineError as error:
+                failures.append(type(error)(f"{finder.where(name)}: sources.{name}: {error.message}", hint=error.hint))
+    if not failures:
+        return pins
+    *others, last = sorted(failures, key=lambda error: error.exit_code)
+    raise type(last)("\n".join([*map(str, others), last.message]), hint=last.hint)

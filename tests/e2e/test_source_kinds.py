@@ -148,3 +148,16 @@ def test_a_source_that_fails(source: str, code: int, words: str, project: UserPr
     assert words in done.err
     assert "Traceback" not in done.err
     assert "next:" in done.err or code == 2
+
+
+def test_sources_that_cannot_be_pinned_are_told_together_with_their_lines(project: UserProject) -> None:
+    project.write(
+        "conf/pipeline/lost.yaml",
+        "# @package _global_\ndefaults: [rides, _self_]\nname: lost\nsources:\n  rides: {path: data/gone.csv}\n"
+        "  more:\n    kind: parquet\n    path: data/away.parquet\n    columns: {driver: str, x: f64}\n"
+        "    key: [driver]\n    static: true\nfeatures: {x: {lookup: more.x}}\n",
+    )
+    outcome = project.engine("plan", "pipeline=lost")
+    assert outcome.code == 5
+    assert "conf/pipeline/lost.yaml:5:3: sources.rides: " in outcome.err
+    assert "conf/pipeline/lost.yaml:6:3: sources.more: " in outcome.err
