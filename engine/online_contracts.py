@@ -29,7 +29,10 @@ class Cells(Protocol):
         ...
 
     def update(self, change: Change) -> None:
-        """Apply a change whole or not at all, as if alone; durable when it returns. Raises `StoreError`."""
+        """Apply a change whole or not at all, as if alone; durable when it returns, as far as `durability` says.
+
+        Raises `StoreError`, and what the change raises.
+        """
         ...
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:
@@ -38,6 +41,10 @@ class Cells(Protocol):
 
     def clear(self) -> None:
         """Remove everything."""
+        ...
+
+    def durability(self) -> str | None:
+        """Say in words what an acknowledged event is not safe from; `None` when it has been synced to disk."""
         ...
 
     def close(self) -> None:

@@ -8,6 +8,13 @@ from contextlib import contextmanager
 
 from engine.online_contracts import Change, Get
 
+_NAMED: dict[str, MemoryCells] = {}
+
+
+def named(name: str) -> MemoryCells:
+    """The cells of this name in this process, made when first asked for."""
+    return _NAMED.setdefault(name, MemoryCells())
+
 
 class MemoryCells:
     """A dictionary behind a lock."""
@@ -41,6 +48,10 @@ class MemoryCells:
         """Remove everything."""
         with self._lock:
             self._cells.clear()
+
+    def durability(self) -> str | None:
+        """What an acknowledged event is not safe from."""
+        return "the online state is in memory: it ends with the process"
 
     def close(self) -> None:
         """Nothing is held."""

@@ -51,11 +51,15 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
 
 
 class StoresSpec(Spec, frozen=True, kw_only=True):
-    """Where bytes and state live: URLs, or paths relative to the project. `null` means under `.plumbline/`."""
+    """Where bytes and state live: URLs, or paths relative to the project. `null` means under `.plumbline/`.
+
+    `online` is where serving finds events: a folder, `redis://host:6379/0` or `rediss://…`.
+    """
 
     snapshots: str | None = None
     artefacts: str | None = None
     state: str | None = None
+    online: str | None = None
     runs: str = "runs"
 
 
@@ -75,6 +79,15 @@ class ExecuteSpec(Spec, frozen=True, kw_only=True):
     backoff: Annotated[float, msgspec.Meta(ge=0, le=600)] = 1.0
 
 
+class OnlineSpec(Spec, frozen=True, kw_only=True):
+    """The online state. `retention` is how far back a request may be replayed: what none could reach is forgotten.
+
+    `null` keeps everything.
+    """
+
+    retention: Duration | None = None
+
+
 class SettingsSpec(Spec, frozen=True, kw_only=True):
     """Everything in the root of a composed config that is not the pipeline: how and where, never what.
 
@@ -88,6 +101,7 @@ class SettingsSpec(Spec, frozen=True, kw_only=True):
     stores: StoresSpec = StoresSpec()
     dask: DaskSpec = DaskSpec()
     execute: ExecuteSpec = ExecuteSpec()
+    online: OnlineSpec = OnlineSpec()
 
 
-__all__ = ["DaskSpec", "ExecuteSpec", "PipelineSpec", "SettingsSpec", "StoresSpec"]
+__all__ = ["DaskSpec", "ExecuteSpec", "OnlineSpec", "PipelineSpec", "SettingsSpec", "StoresSpec"]
