@@ -22,6 +22,23 @@ Progress = Callable[[str, int | None, float | None], None]
 """`progress(message, rows, fraction_done)`; cheap, may be called often, never raises."""
 
 
+Measured = Callable[[int, float], None]
+"""`measured(step, value)`: an intermediate metric, lower is better; a sweep may stop the training for it."""
+
+
+def is_told(step: int) -> bool:
+    """Say whether a step's metric is passed on: 1, 2, 3, 4, 6, 8, 12, 16, … few enough to journal, the same in every trial.
+
+    >>> [step for step in range(1, 20) if is_told(step)]
+    [1, 2, 3, 4, 6, 8, 12, 16]
+    """
+    return step > 0 and step // (step & -step) in {1, 3}
+
+
+def UNMEASURED(step: int, value: float) -> None:  # noqa: N802 - a constant: that nobody compares
+    """Nobody compares."""
+
+
 def _unheard(message: str, rows: int | None, done: float | None) -> None:
     """Nobody listens."""
 
@@ -85,12 +102,16 @@ class PartedSource(Source, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows for a trainer: `x` (n, k) float64 with NaN for null, `y` (n,) float64, one name a column."""
+    """Rows for a trainer: `x` (n, k) float64 with NaN for null, `y` (n,) float64, one name a column.
+
+    Two matrices with the same `key` (other than empty) hold the same rows: a trainer may keep what it made of them.
+    """
 
     x: np.ndarray
     y: np.ndarray
     names: tuple[str, ...]
     categorical: tuple[str, ...] = ()
+    key: str = ""
 
 
 class Predictor(Protocol):
@@ -119,12 +140,16 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
-    """What a training gets besides its rows. `threads` never changes the result."""
+    """What a training gets besides its rows. `threads` never changes the result.
+
+    `measured` hears the validation loss of each round, of trainers that go in rounds.
+    """
 
     task: str
     seed: int
     threads: int
     progress: Progress
+    measured: Measured = UNMEASURED
 
 
 class Splitter(Protocol):
@@ -212,6 +237,7 @@ class Work:
     out: Path
     place: Place
     progress: Progress
+    measured: Measured = UNMEASURED
 
 
 Body = Callable[[Work], Mapping[str, Json]]

@@ -13,6 +13,7 @@ from engine.stores.artefacts import LocalArtefactStore
 from engine.stores.database import Database, open_database
 from engine.stores.registry import Registry
 from engine.stores.runs_index import RunsIndex
+from engine.stores.sweeps_index import SweepsIndex
 
 if TYPE_CHECKING:
     from engine.contracts import SnapshotStore
@@ -59,6 +60,11 @@ class Stores:
     def index(self) -> RunsIndex:
         """The index of runs."""
         return RunsIndex(self.database)
+
+    @property
+    def sweeps(self) -> SweepsIndex:
+        """Sweeps and their trials."""
+        return SweepsIndex(self.database)
 
     def open_snapshots(self) -> SnapshotStore:
         """Versioned data; imported late, since a plan over files never needs it."""

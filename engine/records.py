@@ -14,7 +14,7 @@ import msgspec
 SCHEMA_VERSION = 1
 
 NodeState: TypeAlias = Literal["pending", "running", "ran", "cached", "failed", "skipped", "cancelled"]
-RunStatus: TypeAlias = Literal["running", "succeeded", "failed", "interrupted"]
+RunStatus: TypeAlias = Literal["running", "succeeded", "failed", "interrupted", "pruned"]
 Verdict: TypeAlias = Literal["promote", "reject", "inconclusive"]
 GateStatus: TypeAlias = Literal["pass", "fail", "inconclusive"]
 Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal")]
@@ -72,6 +72,24 @@ class GateResult(Record, frozen=True, kw_only=True):
     required: str = ""
     reason: str = ""
     evidence: dict[str, Any] = {}
+
+
+class TunedMetric(Record, frozen=True, kw_only=True):
+    """What a trial of a sweep is ranked by: a metric of the validation rows, with the proof that no gate sees them.
+
+    `rows_digest` is that of the ids of the measured rows, `judged_digest` that of the rows that gates judge; `shared_rows`
+    counts the rows that are in both, and is 0.
+    """
+
+    name: str
+    value: float | None
+    higher_is_better: bool = True
+    part: str = "validation"
+    rows: int = 0
+    rows_digest: Digest | None = None
+    judged_rows: int = 0
+    judged_digest: Digest | None = None
+    shared_rows: int = 0
 
 
 class SnapshotPin(Record, frozen=True, kw_only=True):
@@ -153,6 +171,9 @@ class RunRecord(Record, frozen=True, kw_only=True):
     exit_code: int = 0
     report: str | None = None
     sample: str | None = None
+    sweep: int | None = None
+    trial: int | None = None
+    tuned: tuple[TunedMetric, ...] = ()
 
 
 class RunAnswer(Record, frozen=True, kw_only=True):
@@ -176,11 +197,14 @@ class RunAnswer(Record, frozen=True, kw_only=True):
 
 
 class Event(Record, frozen=True, kw_only=True):
-    """One line of `events.jsonl` and of `--ndjson`: a node changed state, progressed, or logged."""
+    """One line of `events.jsonl` and of `--ndjson`: a node changed state, progressed, measured itself, or logged.
+
+    `result` is there when a node has ended; `step` and `value` are an intermediate metric (lower is better).
+    """
 
     at: str
     run_id: str
-    event: Literal["run", "node", "progress", "log"]
+    event: Literal["run", "node", "progress", "metric", "log"]
     node: str | None = None
     state: str | None = None
     message: str = ""
@@ -188,6 +212,9 @@ class Event(Record, frozen=True, kw_only=True):
     rows: int | None = None
     done: float | None = None
     seconds: float | None = None
+    step: int | None = None
+    value: float | None = None
+    result: NodeResult | None = None
 
 
 class FeatureComparison(Record, frozen=True, kw_only=True):

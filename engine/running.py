@@ -62,37 +62,52 @@ def execute_run(planned: Planned, options: RunOptions, around: Around) -> tuple[
     Raises `EngineError` for what a command line got wrong, and for what prevents a run from being recorded at all. After
     Ctrl-C the record is written with the status `interrupted`.
     """
-    stores = planned.stores
-    request = _request(planned, options)
-    stores.artefacts.sweep_staging()
-    latest = list_folders(stores.runs_root)
-    folder = create_folder(stores.runs_root, str(stores.index.next_run_id(int(latest[-1].run_id) if latest else 0)))
+    request_of(planned, options)  # which refuses what cannot be asked, before there is a folder
+    planned.stores.artefacts.sweep_staging()
+    folder = new_folder(planned)
     with folder.hold():
-        watch = stopwatch()
-        started = _describe_start(planned, options, around.clock, folder.run_id)
-        write_start(folder, started, planned.plan, planned.declared.config, planned.declared.spec)
-        effects = {
-            "promote": lambda node, results: promote(
-                node, results, _promotion(planned, options, started, around.git, results)
-            )
-        }
-        threading.Thread(target=importlib.import_module, args=("engine.report.page",), daemon=True).start()
-        record, results = _execute(planned, replace(request, effects=effects), folder, started, around)
-        documents = Documents(stores.artefacts, {result.name: result for result in results})
-        record = msgspec.structs.replace(
-            record,
-            git=around.git.read(),
-            finished_at=isoformat(around.clock.now()),
-            seconds=stopwatch() - watch,
-            report=str(folder.report),
-        )
-        from engine.report.page import render_report  # noqa: PLC0415 - imported above, beside the nodes
+        started = describe_start(planned, options, around.clock, folder.run_id)
+        return carry_out(planned, options, around, folder, started), folder
 
-        content = report_content(record, planned.plan, documents, _shown(planned, latest, documents.results))
-        folder.write(folder.report.name, render_report(content).encode())
-        folder.write_record(record)
-        stores.index.record_run(record, str(folder.path))
-    return record, folder
+
+def new_folder(planned: Planned) -> RunFolder:
+    """Make a folder under the next id, which is above that of every folder that is there."""
+    stores = planned.stores
+    latest = list_folders(stores.runs_root)
+    return create_folder(stores.runs_root, str(stores.index.next_run_id(int(latest[-1].run_id) if latest else 0)))
+
+
+def carry_out(
+    planned: Planned, options: RunOptions, around: Around, folder: RunFolder, started: RunRecord
+) -> RunRecord:
+    """Run a plan in its folder, from the first record to the report; who calls it holds the folder."""
+    stores, watch = planned.stores, stopwatch()
+    write_start(folder, started, planned.plan, planned.declared.config, planned.declared.spec)
+    stores.index.record_run(started, str(folder.path), planned.declared.config.values)
+    effects = {
+        "promote": lambda node, results: promote(
+            node, results, _promotion(planned, options, started, around.git, results)
+        )
+    }
+    threading.Thread(target=importlib.import_module, args=("engine.report.page",), daemon=True).start()
+    request = replace(request_of(planned, options), effects=effects)
+    record, results = _execute(planned, request, folder, started, around)
+    documents = Documents(stores.artefacts, {result.name: result for result in results})
+    record = msgspec.structs.replace(
+        record,
+        git=around.git.read(),
+        finished_at=isoformat(around.clock.now()),
+        seconds=stopwatch() - watch,
+        report=str(folder.report),
+    )
+    from engine.report.page import render_report  # noqa: PLC0415 - imported above, beside the nodes
+
+    before = [item for item in list_folders(stores.runs_root) if int(item.run_id) < int(folder.run_id)]
+    content = report_content(record, planned.plan, documents, _shown(planned, before, documents.results))
+    folder.write(folder.report.name, render_report(content).encode())
+    folder.write_record(record)
+    stores.index.record_run(record, str(folder.path))
+    return record
 
 
 def answer(record: RunRecord, folder: RunFolder) -> RunAnswer:
@@ -140,7 +155,9 @@ def _execute(
     store = planned.stores.artefacts
     try:
         with Journal(folder.events) as journal:
-            results = execute(planned.plan, request, _place(planned, folder), store, _Both(journal, around.observer))
+            results = execute(
+                planned.plan, request, place_of(planned, folder.run_id), store, _Both(journal, around.observer)
+            )
     except EngineError as error:
         failed = msgspec.structs.replace(started, status="failed", error=str(error), exit_code=int(error.exit_code))
         return failed, ()
@@ -157,7 +174,8 @@ def _shown(planned: Planned, latest: Sequence[RunFolder], results: Mapping[str, 
     return Shown(label, previous_run(latest, spec.name), spec.report.top_features, spec.report.max_slices)
 
 
-def _describe_start(planned: Planned, options: RunOptions, clock: Clock, run_id: str) -> RunRecord:
+def describe_start(planned: Planned, options: RunOptions, clock: Clock, run_id: str) -> RunRecord:
+    """Give the record of a run that begins."""
     declared = planned.declared
     return RunRecord(
         run_id=run_id,
@@ -174,7 +192,8 @@ def _describe_start(planned: Planned, options: RunOptions, clock: Clock, run_id:
     )
 
 
-def _request(planned: Planned, options: RunOptions) -> ExecuteRequest:
+def request_of(planned: Planned, options: RunOptions) -> ExecuteRequest:
+    """Say how to execute, without effects; raises `UsageError` for nodes that do not exist."""
     settings = planned.declared.settings
     return ExecuteRequest(
         bodies=BODIES,
@@ -218,7 +237,8 @@ def _promotion(
     )
 
 
-def _place(planned: Planned, folder: RunFolder) -> Place:
+def place_of(planned: Planned, run_id: str) -> Place:
+    """Give bodies where they may look."""
     stores, settings = planned.stores, planned.declared.settings
     return Place(
         root=planned.declared.project.root,
@@ -226,5 +246,5 @@ def _place(planned: Planned, folder: RunFolder) -> Place:
         artefacts=str(stores.artefacts_root),
         plugins=planned.plugins,
         threads=settings.execute.threads or os.cpu_count() or 1,
-        run_id=folder.run_id,
+        run_id=run_id,
     )

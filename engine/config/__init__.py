@@ -6,9 +6,11 @@ from engine.config.composition import compose, list_pipelines
 from engine.config.loading import load_plugins, load_settings, load_spec, shipped_plugins
 from engine.config.schemas import check_schemas, generate_schemas, write_schemas
 from engine.config.secrets import resolve_secret
+from engine.config.several import Composer
 
 __all__ = [
     "ComposedConfig",
+    "Composer",
     "Origin",
     "attach_places",
     "check_schemas",

@@ -42,11 +42,11 @@ def compose(project: Project, overrides: Sequence[str]) -> ComposedConfig:
 
     repository = Repository(search_path(project))
     asked = read_overrides(overrides, repository, ROOT_KEYS)
-    merged, origins, pipeline = _merge(repository, asked)
+    merged, origins, pipeline = merge_files(repository, asked)
     problems = apply_values(asked.values, merged, origins)
     if problems:
         raise ConfigError(problems)
-    values, sources = _resolve(merged, origins.flatten(), tuple(overrides))
+    values, sources = resolve_values(merged, origins.flatten(), tuple(overrides))
     values.setdefault("name", PurePosixPath(pipeline).name.removesuffix(".yaml"))
     file = repository.files.get(f"{PIPELINE}/{pipeline}")
     return ComposedConfig(values, sources, tuple(overrides), pipeline, Place(file.name, 1, 1) if file else None)
@@ -60,7 +60,7 @@ def list_pipelines(project: Project) -> list[str]:
     return Repository(search_path(project)).options(PIPELINE)
 
 
-def _merge(repository: Repository, asked: Overrides) -> tuple[DictConfig, OriginTree, str]:
+def merge_files(repository: Repository, asked: Overrides) -> tuple[DictConfig, OriginTree, str]:
     """Walk the defaults lists, then merge files and places in the same order."""
     from omegaconf import OmegaConf, flag_override  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
@@ -147,7 +147,7 @@ def _explain(error: str, asked: Overrides) -> Problem:
     return Problem(key, message, override=text, hint=f"+{text} adds it" if text and refused[1] == "override" else None)
 
 
-def _resolve(
+def resolve_values(
     merged: DictConfig, origins: dict[str, Origin], overrides: tuple[str, ...]
 ) -> tuple[dict[str, Any], dict[str, Origin]]:
     """Resolve interpolations, all mistakes at once; each interpolated value gets both ends as its origin."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -74,12 +75,21 @@ def load_settings(config: ComposedConfig) -> SettingsSpec:
     raise ConfigError(_in_order(attach_places(problems, config)))
 
 
-def load_spec(config: ComposedConfig, catalogue: Catalogue) -> PipelineSpec:
-    """Convert and check the pipeline; raises `ConfigError` with every mistake and its place, those of settings too."""
+Known: TypeAlias = dict[int, tuple[Any, Any]]
+"""What values of the root's keys became, by the identity of the value, which is kept so that nothing else gets it."""
+
+
+def load_spec(config: ComposedConfig, catalogue: Catalogue, known: Known | None = None) -> PipelineSpec:
+    """Convert and check the pipeline; raises `ConfigError` with every mistake and its place, those of settings too.
+
+    With `known`, what was converted before for the very same value (of another trial, of the same catalogue) is taken.
+    """
     if _listed_plugins(config) is None:
         load_settings(config)  # which raises: without plugins every component would seem unknown
-    parts, failures = _convert_parts(config.values, catalogue)
-    problems = [*check_values(config.values), *check_meaning(parts)]
+    known = {} if known is None else known
+    fresh = {key: value for key, value in config.values.items() if id(value) not in known}
+    parts, failures = _convert_parts(config.values, catalogue, known)
+    problems = [*check_values(fresh), *check_meaning(parts)]
     if not failures and not problems:
         return PipelineSpec(**parts)
     if failures:
@@ -87,6 +97,11 @@ def load_spec(config: ComposedConfig, catalogue: Catalogue) -> PipelineSpec:
         problems += [problem for problem in _diagnose(config, catalogue) if problem.path not in said]
         problems += _unsaid(failures, problems)
     raise ConfigError(_in_order(attach_places(problems, config)))
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[Any, ...]:
+    return tuple(msgspec.structs.fields(kind))
 
 
 def _unsaid(failures: Sequence[Failure], problems: Sequence[Problem]) -> list[Problem]:
@@ -133,9 +148,11 @@ def _diagnose(config: ComposedConfig, catalogue: Catalogue) -> list[Problem]:
     return diagnose(config.values, catalogue)
 
 
-def _convert_parts(values: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], list[Failure]]:
+def _convert_parts(
+    values: Mapping[str, Any], catalogue: Catalogue, known: Known
+) -> tuple[dict[str, Any], list[Failure]]:
     """Convert each key of the root that can be converted; gives them by field name, and what failed."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(PipelineSpec)}
+    fields = {field.encode_name: field for field in _fields(PipelineSpec)}
     unknown = values.keys() - fields.keys() - set(SETTINGS_KEYS)
     missing = [name for name, field in fields.items() if field.required and name not in values]
     failures: list[Failure] = []
@@ -150,7 +167,12 @@ def _convert_parts(values: Mapping[str, Any], catalogue: Catalogue) -> tuple[dic
     for key, value in values.items():
         if key in fields:
             try:
-                parts[fields[key].name] = _convert_key(key, value, fields[key].type, catalogue)
+                part = (
+                    known[id(value)][1] if id(value) in known else _convert_key(key, value, fields[key].type, catalogue)
+                )
+                parts[fields[key].name] = part
+                if isinstance(value, dict):
+                    known[id(value)] = (value, part)
             except _Failed as failed:
                 failures += failed.failures
             except (_Malformed, msgspec.ValidationError) as error:
@@ -195,8 +217,8 @@ def _component(role: Role, value: Any, catalogue: Catalogue) -> Component:
 
 
 def _convert_component(spec: type[S], component: Component, value: Mapping[str, Any]) -> S:
-    shared = {field.encode_name for field in msgspec.structs.fields(spec)} - {"params"}
-    own = {field.encode_name for field in msgspec.structs.fields(component.params)}
+    shared = {field.encode_name for field in _fields(spec)} - {"params"}
+    own = {field.encode_name for field in _fields(component.params)}
     if shared & own:
         names = ", ".join(sorted(shared & own))
         raise PluginError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -75,7 +76,7 @@ def apply_values(overrides: Sequence[Override], config: DictConfig, origins: Ori
 def _parse(text: str, repository: Repository) -> Override | None:
     path = text.partition("=")[0].strip("+~ ") or "(override)"
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([text])
+        (parsed,) = _parser().parse_overrides([text])
     except (OverrideParseException, HydraException) as error:
         message = f"this override cannot be read{_reason(str(error), text)}"
         repository.problems.append(Problem(path, message, override=text, hint=_GRAMMAR))
@@ -85,6 +86,11 @@ def _parse(text: str, repository: Repository) -> Override | None:
         return None
     parsed.input_line = text
     return parsed
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 def _reason(error: str, text: str) -> str:

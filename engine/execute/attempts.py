@@ -42,6 +42,7 @@ class NodeTask:
     clock: Clock
     threads: int | None = None
     forced: str | None = None
+    measure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +137,25 @@ class Attempts:
             place=Whereabouts(
                 str(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id
             ),
+            measure=task.measure,
         )
+        with link.occupy(threads):
+            return self._talk(assignment, Seat(threads, task.code))
+
+    def _talk(self, assignment: Assignment, seat: Seat) -> Outcome:
+        task, link = self.task, self.narrator.link
         try:
-            child = POOL.acquire(Seat(threads, task.code))
+            child = POOL.acquire(seat)
         except OSError as error:
             hint = "close other programs, or lower execute.workers"
             raise UnavailableError(f"no process can be started: {error.strerror}", hint=hint) from error
         kept = False
         try:
-            ears = Ears(lambda told: self.narrator.progress(told.message, told.rows, told.done), _Lines(self.narrator))
+            ears = Ears(
+                lambda told: self.narrator.progress(told.message, told.rows, told.done),
+                _Lines(self.narrator),
+                lambda measured: self.narrator.metric(measured.step, measured.value),
+            )
             outcome = child.run(assignment, task.node.timeout_seconds, link, ears)
             kept = isinstance(outcome, Finished | Failed)
             return outcome

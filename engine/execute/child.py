@@ -13,6 +13,7 @@ import faulthandler
 import fcntl
 import gc
 import importlib
+import math
 import os
 import re
 import resource
@@ -28,9 +29,21 @@ from pathlib import Path
 
 import msgspec
 
-from engine.contracts import Artefact, Body, Place, Work
+from engine.contracts import UNMEASURED, Artefact, Body, Place, Work, is_told
 from engine.errors import EngineError, ExitCode, UnavailableError
-from engine.execute.wire import IDLE_SECONDS, Assignment, Down, Failed, Finished, Frames, Message, Prepare, Told, encode
+from engine.execute.wire import (
+    IDLE_SECONDS,
+    Assignment,
+    Down,
+    Failed,
+    Finished,
+    Frames,
+    Measured,
+    Message,
+    Prepare,
+    Told,
+    encode,
+)
 from engine.keys import canonical_json
 
 _DIGITS = re.compile(r"[0-9.]+")
@@ -145,7 +158,20 @@ def _work(assignment: Assignment, send: Callable[[Message], None]) -> Work:
         out=Path(assignment.out),
         place=Place(Path(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id),
         progress=_Throttle(send),
+        measured=_Sparse(send) if assignment.measure else UNMEASURED,
     )
+
+
+class _Sparse:
+    """Passes intermediate metrics on, at the steps that are told."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+
+    def __call__(self, step: int, value: float) -> None:
+        """Pass a metric on."""
+        if is_told(step) and math.isfinite(value):
+            self._send(Measured(int(step), float(value)))
 
 
 class _Throttle:

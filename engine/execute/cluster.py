@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,6 +77,14 @@ class ClusterLink:
     def worker(self) -> str:
         """The worker's address."""
         return str(get_worker().address)
+
+    def occupy(self, threads: int) -> AbstractContextManager[None]:  # noqa: ARG002 - a worker's own slots decide
+        """Nothing to wait for: the scheduler gives a worker no more tasks than it has threads."""
+        return nullcontext()
+
+    def why_cancelled(self) -> str:
+        """Only a person stops a whole run."""
+        return "interrupted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from engine.components import Role
 from engine.contracts import ArtefactStore, Place
 from engine.execute.attempts import NodeTask, share_of_cores
 from engine.execute.interrupts import Interrupts
-from engine.execute.link import Link, LocalLink
+from engine.execute.link import Link, LocalLink, StoppableLink
 from engine.execute.node import run_node
 from engine.execute.pool import POOL, Seat
 from engine.execute.request import ExecuteRequest
@@ -70,21 +70,30 @@ def build_graph(batch: Batch, store: ArtefactStore, link: Link, prefix: str) -> 
             body=batch.request.bodies[node.kind],
             code=batch.code,
             clock=batch.request.clock,
-            threads=batch.request.threads,
+            threads=_threads(node, batch.request),
             forced=batch.forced.get(node.name),
+            measure=batch.request.stops is not None,
         )
         upstream = (
             prefix + name if name in running else batch.settled[name] for name in dict.fromkeys(node.inputs.values())
         )
-        graph[prefix + node.name] = (run_node, task, store, link, *upstream)
+        stops = batch.request.stops
+        own = link if stops is None or batch.request.address is not None else StoppableLink(link, stops, node.name)
+        graph[prefix + node.name] = (run_node, task, store, own, *upstream)
     return graph
+
+
+def _threads(node: PlanNode, request: ExecuteRequest) -> int | None:
+    """Give a wide node all the threads that there are."""
+    return request.cores if request.cores is not None and node.name in request.wide else request.threads
 
 
 def _warm_up(batch: Batch) -> None:
     """Start children for what can start at once: they import their libraries while this process imports Dask."""
     running = {node.name for node in batch.nodes}
     ready = [node for node in batch.nodes if not running.intersection(node.inputs.values())][: batch.request.workers]
-    threads = batch.request.threads or share_of_cores(batch.request.workers)
+    threads = (_threads(ready[0], batch.request) if ready else None) or batch.request.threads
+    threads = threads or share_of_cores(batch.request.workers)
     components = dict.fromkeys(_component(part) for node in batch.nodes for part in node.code if _component(part))
     wanted = Prepare((), tuple(pair for pair in components if pair), str(batch.place.root), batch.place.plugins)
     modules = [batch.request.bodies[node.kind].partition(":")[0] for node in ready]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import select
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from engine.clock import Clock, isoformat
 from engine.execute.request import Observer
+from engine.execute.seats import Seats, Stops
 from engine.records import Event, NodeResult
 
 FINAL_STATES = frozenset({"ran", "cached", "failed", "skipped", "cancelled"})
@@ -83,12 +85,21 @@ class Link(Protocol):
         """Name the process that runs this node."""
         ...
 
+    def occupy(self, threads: int) -> AbstractContextManager[None]:
+        """Hold so many of the machine's threads for a while; waits until they are free."""
+        ...
+
+    def why_cancelled(self) -> str:
+        """Say in a word or two why this node was stopped."""
+        ...
+
 
 class LocalLink:
     """The link inside one process. An observer that raises cancels the run; `execute` raises its error afterwards."""
 
-    def __init__(self, observer: Observer, cancellation: Cancellation, slots: int) -> None:
+    def __init__(self, observer: Observer, cancellation: Cancellation, slots: int, seats: Seats | None = None) -> None:
         self._observer = observer
+        self._seats = seats
         self._cancellation = cancellation
         self._slots = slots
         self._lock = threading.Lock()
@@ -132,6 +143,54 @@ class LocalLink:
         """Name this process."""
         return f"embedded:{os.getpid()}"
 
+    def occupy(self, threads: int) -> AbstractContextManager[None]:
+        """Hold threads; without a limit there is nothing to wait for."""
+        return nullcontext() if self._seats is None else self._seats.hold(threads, self.is_cancelled)
+
+    def why_cancelled(self) -> str:
+        """Only a person stops a whole run."""
+        return "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class StoppableLink:
+    """A link of one node that can also be stopped alone."""
+
+    link: Link
+    stops: Stops
+    node: str
+
+    def emit(self, event: Event) -> None:
+        """Pass an event on."""
+        self.link.emit(event)
+
+    def is_cancelled(self) -> bool:
+        """Say whether the node, or the whole run, was stopped."""
+        return self.stops.reason(self.node) is not None or self.link.is_cancelled()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long or until the run is cancelled."""
+        return self.is_cancelled() or self.link.wait(seconds) or self.is_cancelled()
+
+    def descriptor(self) -> None:
+        """Nothing to wait for: `is_cancelled` is asked."""
+
+    def slots(self) -> int:
+        """How many nodes run side by side."""
+        return self.link.slots()
+
+    def worker(self) -> str:
+        """Name the process."""
+        return self.link.worker()
+
+    def occupy(self, threads: int) -> AbstractContextManager[None]:
+        """Hold threads."""
+        return self.link.occupy(threads)
+
+    def why_cancelled(self) -> str:
+        """Give the reason of the stop."""
+        return self.stops.reason(self.node) or self.link.why_cancelled()
+
 
 @dataclass(frozen=True, slots=True)
 class Narrator:
@@ -167,8 +226,14 @@ class Narrator:
                 rows=rows if isinstance(rows, int) else None,
                 done=1.0 if result.state in {"ran", "cached"} else None,
                 seconds=result.seconds,
+                result=result,
             )
         )
+
+    def metric(self, step: int, value: float) -> None:
+        """Tell an intermediate metric."""
+        event = Event(at=self.now(), run_id=self.run_id, event="metric", node=self.node, step=step, value=value)
+        self.link.emit(event)
 
     def progress(self, message: str, rows: int | None, done: float | None) -> None:
         """Tell how far the node has come."""

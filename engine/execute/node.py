@@ -116,6 +116,10 @@ def _run(
         return replace_result(base, state="ran", output=attempted.output, **ended)
     if attempted.error is None:
         return replace_result(
-            base, state="cancelled", reason="interrupted", exit_code=int(ExitCode.INTERRUPTED), **ended
+            base,
+            state="cancelled",
+            reason=narrator.link.why_cancelled(),
+            exit_code=int(ExitCode.INTERRUPTED),
+            **ended,
         )
     return replace_result(base, state="failed", error=attempted.error, exit_code=attempted.exit_code, **ended)

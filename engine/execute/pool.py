@@ -24,7 +24,7 @@ from typing import IO, TypeAlias
 import msgspec
 
 from engine.execute.link import Link
-from engine.execute.wire import IDLE_SECONDS, Assignment, Failed, Finished, Frames, Prepare, Told, Up, encode
+from engine.execute.wire import IDLE_SECONDS, Assignment, Failed, Finished, Frames, Measured, Prepare, Told, Up, encode
 
 _POLL_SECONDS = 0.2  # how often a link without a descriptor is asked for cancellation
 _MAX_LINE = 4096
@@ -78,10 +78,11 @@ Outcome: TypeAlias = Finished | Failed | Crashed | TimedOut | Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Where a child's words go: progress, and what it writes on standard output and error, line by line."""
+    """Where a child's words go: progress, intermediate metrics, and what it writes on standard output and error, line by line."""
 
     progress: Callable[[Told], None]
     line: Callable[[str], None]
+    metric: Callable[[Measured], None]
 
 
 class Child:
@@ -180,6 +181,8 @@ class Child:
                 match self._decoder.decode(body):
                     case Told() as told:
                         ears.progress(told)
+                    case Measured() as measured:
+                        ears.metric(measured)
                     case Finished() | Failed() as found:
                         answer = found
         self._listen(ears, last=answer is not None)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from engine.clock import Clock, SystemClock
 from engine.dag import ancestors, descendants
 from engine.errors import UsageError
+from engine.execute.seats import Stops
 from engine.keys import Json
 from engine.plan.model import ExecutionPlan, PlanNode
 from engine.records import Event, NodeResult
@@ -33,6 +34,8 @@ class ExecuteRequest:
     own process does. `address` is an existing Dask scheduler, `None` the embedded one with `workers` nodes at a time.
     `threads` is how many one node may use; `None` shares the cores among the slots. `resources` are what a Dask worker
     must declare. `selected` limits what may run (`None`: all); `force` maps nodes to why they run though cached.
+    `cores` limits the threads of all nodes together, and then `wide` nodes, which nothing runs beside, use all of them.
+    `stops` ends single nodes before their time.
     """
 
     bodies: Mapping[str, str]
@@ -44,6 +47,9 @@ class ExecuteRequest:
     selected: frozenset[str] | None = None
     force: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=SystemClock)
+    wide: frozenset[str] = frozenset()
+    cores: int | None = None
+    stops: Stops | None = None
 
 
 def select(plan: ExecutionPlan, from_: str | None, to: str | None, only: str | None) -> frozenset[str] | None:

@@ -15,6 +15,7 @@ from engine.errors import EngineError, ExitCode, UsageError
 from engine.execute.interrupts import Interrupts
 from engine.execute.link import FINAL_STATES, Cancellation, LocalLink, Narrator
 from engine.execute.request import ExecuteRequest, Observer, check_name
+from engine.execute.seats import Seats
 from engine.execute.walk import Walked, unselected, walk
 from engine.keys import digest
 from engine.plan.model import ExecutionPlan
@@ -32,7 +33,8 @@ def execute(
     """
     _check(plan, request)
     cancellation = Cancellation()
-    link = LocalLink(observer, cancellation, request.workers)
+    seats = Seats(request.cores) if request.cores is not None else None
+    link = LocalLink(observer, cancellation, request.workers, seats)
     try:
         with Interrupts(cancellation) as interrupts:
             run = _Run(plan, request, place, store, link, interrupts)

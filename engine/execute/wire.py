@@ -1,6 +1,6 @@
 """What a worker process and its child say to each other: length-prefixed JSON over pipes, no pickle.
 
-Down go `Prepare` and `Assignment`, up come `Told`, `Finished` and `Failed`. Both ends import this and share no more.
+Down go `Prepare` and `Assignment`, up come `Told`, `Measured`, `Finished` and `Failed`. Both ends import this and share no more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Whereabouts(msgspec.Struct, frozen=True):
 
 
 class Assignment(Message, frozen=True, kw_only=True):
-    """Run one body: `body` is "module:function"."""
+    """Run one body: `body` is "module:function"; `measure` says whether somebody hears intermediate metrics."""
 
     body: str
     node: str
@@ -61,6 +61,7 @@ class Assignment(Message, frozen=True, kw_only=True):
     inputs: dict[str, InputFiles]
     out: str
     place: Whereabouts
+    measure: bool = False
 
 
 class Told(Message, frozen=True):
@@ -69,6 +70,13 @@ class Told(Message, frozen=True):
     message: str
     rows: int | None
     done: float | None
+
+
+class Measured(Message, frozen=True):
+    """An intermediate metric of the body, lower is better; `step` rises."""
+
+    step: int
+    value: float
 
 
 class Finished(Message, frozen=True):
@@ -88,7 +96,7 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 Down: TypeAlias = Prepare | Assignment
-Up: TypeAlias = Told | Finished | Failed
+Up: TypeAlias = Told | Measured | Finished | Failed
 
 
 def encode(message: Message) -> bytes:

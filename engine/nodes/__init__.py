@@ -9,6 +9,7 @@ BODIES: Mapping[str, str] = {
     "features": "engine.nodes.features:compute_features",
     "split": "engine.nodes.split:split_rows",
     "train": "engine.nodes.train:train_model",
+    "tune": "engine.nodes.tune:tune_model",
     "evaluate": "engine.nodes.evaluate:evaluate_models",
     "probe.behaviour": "engine.nodes.probe_behaviour:probe_behaviour",
     "probe.leakage": "engine.nodes.probe_leakage:probe_leakage",

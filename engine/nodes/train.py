@@ -11,17 +11,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from engine.components import load_catalogue
 from engine.contracts import FitRequest, Trainer, Work
-from engine.features.encoders import fit_encoders
 from engine.features.program import FeatureProgram
 from engine.keys import Json
-from engine.nodes.features import LABEL, ROW_ID
 from engine.nodes.frames import write_document
-from engine.nodes.matrix import read_parts, row_hashes, to_matrix
-from engine.nodes.profile import profile_of
+from engine.nodes.prepared import prepare_rows
 
 
 def train_model(work: Work) -> Mapping[str, Json]:
@@ -29,21 +25,18 @@ def train_model(work: Work) -> Mapping[str, Json]:
     settings: Any = work.settings
     program = FeatureProgram.from_json(settings["program"])
     columns = settings["columns"]
-    wanted = list(dict.fromkeys((ROW_ID, LABEL, *program.columns_behind(columns))))
-    train, validation = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "validation"), wanted)
-    fitted = fit_encoders(program, train)
+    prepared = prepare_rows(work, program, columns)
     component = load_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
-    request = FitRequest(settings["task"], settings["seed"], work.place.threads, work.progress)
-    matrix, held = (to_matrix(program, fitted, rows, columns) for rows in (train, validation))
-    work.progress("fitting", train.height, None)
-    files = trainer.train(matrix, held, request)
+    request = FitRequest(settings["task"], settings["seed"], work.place.threads, work.progress, work.measured)
+    work.progress("fitting", prepared.rows, None)
+    files = trainer.train(prepared.train, prepared.held, request)
     for name, content in files.items():
         path = work.out / "model" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     write_document(work.out / "program.json", program.to_json())
-    write_document(work.out / "encoders.json", fitted.to_json())
+    write_document(work.out / "encoders.json", prepared.fitted.to_json())
     write_document(work.out / "importance.json", dict(trainer.importance(files)))
     write_document(
         work.out / "train.json",
@@ -53,10 +46,10 @@ def train_model(work: Work) -> Mapping[str, Json]:
             "task": settings["task"],
             "seed": settings["seed"],
             "columns": columns,
-            "rows": train.height,
-            "validation_rows": validation.height,
+            "rows": prepared.rows,
+            "validation_rows": prepared.validation_rows,
         },
     )
-    write_document(work.out / "profile.json", {name: profile_of(matrix.x[:, i]) for i, name in enumerate(columns)})
-    np.save(work.out / "trained_on.npy", row_hashes(pl.concat([train[ROW_ID], validation[ROW_ID]])), allow_pickle=False)
-    return {"rows": train.height, "columns": len(columns)}
+    write_document(work.out / "profile.json", prepared.profile)
+    np.save(work.out / "trained_on.npy", prepared.hashes, allow_pickle=False)
+    return {"rows": prepared.rows, "columns": len(columns)}

@@ -40,10 +40,15 @@ class LogicalNode:
 
 @dataclass(frozen=True, slots=True)
 class LogicalPlan:
-    """A declaration as steps, with the compiled feature program that they share."""
+    """A declaration as steps, with the compiled feature program that they share, and what follows from that alone.
+
+    `document` is the program as JSON, `pii` its features that come from personal data.
+    """
 
     spec: PipelineSpec
     compiled: CompileResult
+    document: Json
+    pii: Mapping[str, str]
     nodes: tuple[LogicalNode, ...] = ()
 
     @property
@@ -68,8 +73,21 @@ def build_logical(spec: PipelineSpec) -> LogicalPlan:
     """Compile the features and fold the passes; raises `ConfigError` with every mistake in the feature program."""
     compiled = compile_program(spec.features, spec.spine, spec.label, spec.sources)
     check_cases(spec.tests, compiled)
-    plan = LogicalPlan(spec, compiled)
+    pii = dict(personal(compiled.program, spec))
+    return fold(LogicalPlan(spec, compiled, compiled.program.to_json(), pii))
+
+
+def fold(plan: LogicalPlan) -> LogicalPlan:
+    """Fold the passes over a plan that has no nodes yet; raises `ConfigError` for columns that do not exist."""
     for add in PASSES:
+        plan = add(plan)
+    return plan
+
+
+def fold_again(plan: LogicalPlan, spec: PipelineSpec) -> LogicalPlan:
+    """Give the plan of a spec whose sources and feature program are the same as this plan's: its first nodes stay."""
+    plan = replace(plan, spec=spec, nodes=tuple(node for node in plan.nodes if node.kind in {"ingest", "checkout"}))
+    for add in PASSES[1:]:
         plan = add(plan)
     return plan
 
@@ -84,7 +102,7 @@ def ingest_sources(plan: LogicalPlan) -> LogicalPlan:
 def compute_features(plan: LogicalPlan) -> LogicalPlan:
     """Evaluate the feature program over the spine, with labels."""
     inputs = {f"source.{name}": f"ingest.{name}" for name in plan.program.source_names}
-    settings = {"program": plan.program.to_json(), "as_of": plan.spec.as_of}
+    settings = {"program": plan.document, "as_of": plan.spec.as_of}
     count = len(plan.program.feature_names)
     return plan.plus(LogicalNode("features", "features", inputs, settings, title=f"{count} features, point in time"))
 
@@ -110,6 +128,14 @@ def train_baseline(plan: LogicalPlan) -> LogicalPlan:
     if baseline is None:
         return plan
     return plan.plus(_training(plan, "baseline", baseline.kind, identity(baseline.params), baseline.seed))
+
+
+def tune_model(plan: LogicalPlan, metrics: tuple[str, ...]) -> LogicalPlan:
+    """Measure the model on the validation rows, for a sweep to choose by; no pass of an ordinary run."""
+    settings: dict[str, Json] = {"metrics": list(metrics)}
+    components: Components = (("trainer", plan.spec.train.kind),)
+    inputs = {"rows": "features", "split": "split", "model": "train"}
+    return plan.plus(LogicalNode("tune", "tune", inputs, settings, components, title=", ".join(metrics)))
 
 
 def evaluate_models(plan: LogicalPlan) -> LogicalPlan:
@@ -190,7 +216,7 @@ def promote_model(plan: LogicalPlan) -> LogicalPlan:
             **msgspec.structs.asdict(plan.spec.card),
             "owner": plan.spec.owner,
             "doc": plan.spec.doc,
-            "pii": dict(personal(plan.program, plan.spec)),
+            "pii": dict(plan.pii),
         },
     }
     node = LogicalNode(
@@ -250,7 +276,7 @@ def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) 
         "params": params,
         "task": plan.spec.train.task,
         "seed": seed,
-        "program": plan.program.to_json(),
+        "program": plan.document,
         "columns": list(choose_columns(plan.program, plan.spec.train)),
     }
     inputs = {"rows": "features", "split": "split"}

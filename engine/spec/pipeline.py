@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -88,6 +88,19 @@ class OnlineSpec(Spec, frozen=True, kw_only=True):
     retention: Duration | None = None
 
 
+class SweepSpec(Spec, frozen=True, kw_only=True):
+    """How `engine run -m` chooses among trials.
+
+    `metrics` are measured on the validation rows, the first one ranks (default: `evaluate.primary`); `model_bytes` is one
+    too. `judge: best` puts only the best trial before the test rows and the gates, `all` evaluates every trial; promoted is
+    the best at most. `workers` trials run side by side, each on its share of the cores (default: one a core).
+    """
+
+    metrics: tuple[Identifier, ...] = ()
+    judge: Literal["best", "all"] = "best"
+    workers: PositiveInt | None = None
+
+
 class SettingsSpec(Spec, frozen=True, kw_only=True):
     """Everything in the root of a composed config that is not the pipeline: how and where, never what.
 
@@ -102,6 +115,7 @@ class SettingsSpec(Spec, frozen=True, kw_only=True):
     dask: DaskSpec = DaskSpec()
     execute: ExecuteSpec = ExecuteSpec()
     online: OnlineSpec = OnlineSpec()
+    sweep: SweepSpec = SweepSpec()
 
 
-__all__ = ["DaskSpec", "ExecuteSpec", "OnlineSpec", "PipelineSpec", "SettingsSpec", "StoresSpec"]
+__all__ = ["DaskSpec", "ExecuteSpec", "OnlineSpec", "PipelineSpec", "SettingsSpec", "StoresSpec", "SweepSpec"]

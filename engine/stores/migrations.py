@@ -61,4 +61,28 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         {"sqlite": _LEDGER_GUARD_SQLITE, "postgresql": _LEDGER_GUARD_POSTGRESQL},
     ),
+    Migration(
+        "what runs were given, tags and notes, sweeps and their trials",
+        (
+            "ALTER TABLE runs ADD COLUMN params TEXT NOT NULL DEFAULT '{}'",
+            "ALTER TABLE runs ADD COLUMN config TEXT NOT NULL DEFAULT '{}'",
+            "ALTER TABLE runs ADD COLUMN tuned TEXT NOT NULL DEFAULT '{}'",
+            "ALTER TABLE runs ADD COLUMN sweep BIGINT",
+            "ALTER TABLE runs ADD COLUMN trial BIGINT",
+            "CREATE INDEX runs_by_sweep ON runs (sweep, trial)",
+            "CREATE TABLE config_parts (digest TEXT PRIMARY KEY, content TEXT NOT NULL)",
+            """CREATE TABLE run_tags (
+                run_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run_id, name))""",
+            """CREATE TABLE run_notes (
+                run_id TEXT NOT NULL, sequence BIGINT NOT NULL, at TEXT NOT NULL, actor TEXT NOT NULL, note TEXT NOT NULL,
+                PRIMARY KEY (run_id, sequence))""",
+            """CREATE TABLE sweeps (
+                sweep BIGINT PRIMARY KEY, identity TEXT NOT NULL, status TEXT NOT NULL, started_at TEXT NOT NULL,
+                finished_at TEXT, folder TEXT NOT NULL)""",
+            "CREATE INDEX sweeps_by_identity ON sweeps (identity)",
+            """CREATE TABLE trials (
+                sweep BIGINT NOT NULL, number BIGINT NOT NULL, overrides TEXT NOT NULL, run_id TEXT, state TEXT NOT NULL,
+                outcome TEXT, PRIMARY KEY (sweep, number))""",
+        ),
+    ),
 )

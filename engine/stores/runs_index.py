@@ -6,22 +6,30 @@ Enters: run records. Leaves: run ids, and summaries newest first. Called when a 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from engine.errors import NotFoundError
-from engine.keys import canonical_json
+from engine.keys import Json, canonical_json, digest_bytes
 from engine.records import RunRecord, RunStatus, Verdict
 from engine.stores.database import Database, Row
 
 _COLUMNS = (
     "run_id", "pipeline", "status", "verdict", "started_at", "finished_at", "seconds", "model", "model_digest", "promoted",
-    "exit_code", "metrics", "error", "run_dir",
+    "exit_code", "metrics", "error", "run_dir", "params", "config", "tuned", "sweep", "trial",
 )  # fmt: skip
+
+_MADE = frozenset({"promoted", "metrics", "run_dir", "params", "config", "tuned"})
+_CHUNK = 500  # parameters of one statement
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One run in the index; `metrics` maps a name to its point value, `run_dir` is where the rest lies."""
+    """One run in the index; `metrics` maps a name to its point value, `run_dir` is where the rest lies.
+
+    `params` are the overrides by key, `tuned` the metrics of the validation rows, of a trial.
+    """
 
     run_id: str
     pipeline: str
@@ -37,6 +45,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None]
     error: str | None
     run_dir: str
+    params: dict[str, Any] = {}
+    tuned: dict[str, float | None] = {}
+    sweep: int | None = None
+    trial: int | None = None
+    tags: dict[str, str] = {}
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +57,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     pipeline: str | None = None
     status: RunStatus | None = None
+    sweep: int | None = None
     limit: int = 20
 
 
@@ -63,30 +77,44 @@ class RunsIndex:
             )
         return int(rows[0]["value"])
 
-    def record_run(self, record: RunRecord, run_dir: str) -> None:
-        """Write a run's present state, new or again."""
-        metrics = {metric.name: metric.value for metric in record.metrics}
-        finite = msgspec.json.decode(msgspec.json.encode(metrics))
-        row: Row = {name: getattr(record, name) for name in _COLUMNS if name not in {"promoted", "metrics", "run_dir"}}
-        row |= {"promoted": int(record.promoted), "metrics": canonical_json(finite).decode(), "run_dir": run_dir}
-        updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "run_id")
+    def record_run(self, record: RunRecord, run_dir: str, config: Mapping[str, Json] | None = None) -> None:
+        """Write a run's present state, new or again, with its composed config (`None`: as it was recorded before)."""
+        parts = {key: canonical_json(value).decode() for key, value in (config or {}).items()}
+        digests = {key: digest_bytes(content.encode()) for key, content in parts.items()}
+        row: Row = {name: getattr(record, name) for name in _COLUMNS if name not in _MADE}
+        row |= {
+            "promoted": int(record.promoted),
+            "metrics": _text({metric.name: metric.value for metric in record.metrics}),
+            "tuned": _text({metric.name: metric.value for metric in record.tuned}),
+            "params": _text(read_params(record.overrides)),
+            "config": canonical_json(digests).decode(),
+            "run_dir": run_dir,
+        }
+        kept = {"run_id"} if config is not None else {"run_id", "config"}
+        updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in kept)
         marks = ", ".join("?" * len(_COLUMNS))
         statement = (
             f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT (run_id) DO UPDATE SET {updates}"  # noqa: S608 - our names
         )
         with self._database.transaction(f"run:{record.run_id}") as transaction:
+            for key, content in parts.items():
+                transaction.execute(
+                    "INSERT INTO config_parts (digest, content) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+                    (digests[key], content),
+                )
             transaction.execute(statement, tuple(row[name] for name in _COLUMNS))
 
     def list_runs(self, wanted: RunFilter | None = None) -> list[RunSummary]:
         """List runs, the latest first."""
         wanted = wanted or RunFilter()
-        conditions = {"pipeline": wanted.pipeline, "status": wanted.status}
+        conditions = {"pipeline": wanted.pipeline, "status": wanted.status, "sweep": wanted.sweep}
         given = {name: value for name, value in conditions.items() if value is not None}
         where = "WHERE " + " AND ".join(f"{name} = ?" for name in given) if given else ""
         order = "ORDER BY started_at DESC, LENGTH(run_id) DESC, run_id DESC LIMIT ?"
         select = f"SELECT * FROM runs {where} {order}"  # noqa: S608 - our names
         rows = self._database.query(select, (*given.values(), max(wanted.limit, 0)))
-        return [_summary(row) for row in rows]
+        tags = self._tags()
+        return [_summary(row, tags.get(row["run_id"], {})) for row in rows]
 
     def find_run(self, run_id: str) -> RunSummary:
         """Find one run; raises `NotFoundError`."""
@@ -94,10 +122,61 @@ class RunsIndex:
         if not rows:
             latest = ", ".join(run.run_id for run in self.list_runs(RunFilter(limit=5))) or "none yet"
             raise NotFoundError(f"no run {run_id} in the index", hint=f"the latest: {latest}")
-        return _summary(rows[0])
+        return _summary(rows[0], self._tags(run_id).get(run_id, {}))
+
+    def configs(self, run_ids: Sequence[str], keys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Give the composed configs of these runs, by run, or only these keys of their roots; equal parts are one object."""
+        wanted: dict[str, dict[str, str]] = {}
+        for chunk in _chunks(run_ids):
+            marks = ", ".join("?" * len(chunk))
+            found = self._database.query(f"SELECT run_id, config FROM runs WHERE run_id IN ({marks})", chunk)  # noqa: S608
+            for row in found:
+                digests = json.loads(row["config"])
+                wanted[row["run_id"]] = {key: item for key, item in digests.items() if keys is None or key in keys}
+        needed = list({item: None for digests in wanted.values() for item in digests.values()})
+        contents: dict[str, Any] = {}
+        for chunk in _chunks(needed):
+            marks = ", ".join("?" * len(chunk))
+            rows = self._database.query(f"SELECT digest, content FROM config_parts WHERE digest IN ({marks})", chunk)  # noqa: S608
+            contents |= {row["digest"]: msgspec.json.decode(row["content"]) for row in rows}
+        return {
+            run: {key: contents[item] for key, item in digests.items() if item in contents}
+            for run, digests in wanted.items()
+        }
+
+    def _tags(self, run_id: str | None = None) -> dict[str, dict[str, str]]:
+        where, given = ("", ()) if run_id is None else ("WHERE run_id = ?", (run_id,))
+        found: dict[str, dict[str, str]] = {}
+        for row in self._database.query(f"SELECT * FROM run_tags {where} ORDER BY name", given):  # noqa: S608 - our words
+            found.setdefault(row["run_id"], {})[row["name"]] = row["value"]
+        return found
 
 
-def _summary(row: Row) -> RunSummary:
-    return msgspec.convert(
-        {**row, "promoted": bool(row["promoted"]), "metrics": json.loads(row["metrics"])}, RunSummary
-    )
+def read_params(overrides: Sequence[str]) -> dict[str, Any]:
+    """Read overrides as values by key; what is no JSON is a text.
+
+    >>> read_params(["pipeline=flights", "train.rounds=20", "~baseline"])
+    {'pipeline': 'flights', 'train.rounds': 20, '~baseline': None}
+    """
+    found: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.lstrip("+").partition("=")
+        try:
+            found[key] = msgspec.json.decode(value) if equals else None
+        except msgspec.DecodeError:
+            found[key] = value
+    return found
+
+
+def _chunks(items: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(items[index : index + _CHUNK]) for index in range(0, len(items), _CHUNK))
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """Write JSON; a number that is not finite becomes null."""
+    return canonical_json(msgspec.json.decode(msgspec.json.encode(values))).decode()
+
+
+def _summary(row: Row, tags: dict[str, str]) -> RunSummary:
+    decoded = {name: msgspec.json.decode(row[name]) for name in ("metrics", "tuned", "params")}
+    return msgspec.convert({**row, **decoded, "promoted": bool(row["promoted"]), "tags": tags}, RunSummary)

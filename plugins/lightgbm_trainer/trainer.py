@@ -17,13 +17,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts import FitRequest, Matrix, Predictor, Progress
+from engine.contracts import UNMEASURED, FitRequest, Matrix, Predictor, is_told
 from engine.errors import ConfigError, DataError, IntegrityError, Problem
 
 from . import LightGbmParams
+from .binning import bin_rows
 from .library import import_lightgbm
 from .loss import Loss, loss_of
-from .rows import categorical_columns, check_labels, check_rows, plain_names, tell_empty_columns, without_negatives
+from .rows import check_labels, check_rows, tell_empty_columns
 
 _OBJECTIVES = {"binary": ("binary",), "regression": ("regression", "regression_l1", "huber", "quantile", "poisson")}
 _MODEL, _COLUMNS = "model.txt", "columns.json"
@@ -100,40 +101,37 @@ class LightGbmTrainer:
     def _boost(self, train: Matrix, validation: Matrix, fit: FitRequest, settings: dict[str, Any]) -> str:
         """Add trees round by round; gives the model's text up to the best round."""
         lightgbm = import_lightgbm()
-        categorical = categorical_columns(train) if self._params.categorical else []
-        dataset = {"categorical_feature": categorical, "feature_name": plain_names(train.names)}
         watch: Callable[[Any], float] | None = None
         try:
-            rows = lightgbm.Dataset(without_negatives(train.x, categorical), train.y, params=settings, **dataset)
-            booster = lightgbm.Booster(settings, rows)
-            if self._params.early_stopping:
-                held_out = without_negatives(validation.x, categorical)
-                unseen = lightgbm.Dataset(held_out, validation.y, reference=rows, params=settings)
-                booster.add_valid(unseen, "validation")
+            binned = bin_rows(train, validation if len(validation.y) else None, settings, self._params.categorical)
+            booster = lightgbm.Booster(settings, binned.rows)
+            if self._params.early_stopping or (binned.unseen is not None and fit.measured is not UNMEASURED):
+                booster.add_valid(binned.unseen, "validation")
                 watch = _watch(loss_of(settings, train.y), validation.y)
-            best = self._rounds(booster, watch, fit.progress)
+            best = self._rounds(booster, watch, fit)
         except lightgbm.basic.LightGBMError as error:
             raise DataError(
                 f"LightGBM refused the training: {error}", hint="check train.params and train.extra"
             ) from error
         return normalise(booster.model_to_string(num_iteration=best))
 
-    def _rounds(self, booster: Any, watch: Callable[[Any], float] | None, progress: Progress) -> int:
+    def _rounds(self, booster: Any, watch: Callable[[Any], float] | None, fit: FitRequest) -> int:
         """Add trees; gives the number of those to keep."""
         rounds, patience = self._params.rounds, self._params.early_stopping
         best, lowest = 0, float("inf")
         for number in range(1, rounds + 1):
             booster.update()
-            if watch is None:
-                progress(f"round {number} of {rounds}", None, number / rounds)
+            if watch is None or not (patience or is_told(number)):
+                fit.progress(f"round {number} of {rounds}", None, number / rounds)
                 continue
             seen = watch(booster)
+            fit.measured(number, seen)
             if seen < lowest:
                 best, lowest = number, seen
-            progress(f"round {number} of {rounds}, validation loss {seen:.5f}", None, number / rounds)
-            if number - best >= patience:
+            fit.progress(f"round {number} of {rounds}, validation loss {seen:.5f}", None, number / rounds)
+            if patience and number - best >= patience:
                 break
-        return best or rounds
+        return (best or rounds) if patience else rounds
 
 
 def _watch(loss: Loss, y: NDArray[np.float64]) -> Callable[[Any], float]:
