@@ -47,6 +47,8 @@ def rule_on(run: RunRecord) -> Ruling:
             )
         case "running":
             return Ruling("Running", "The run had not ended when this page was written.", "unsure")
+        case "pruned":
+            return Ruling("Pruned", "The sweep stopped this trial: others were ahead at the same point.", "unsure")
         case "succeeded":
             return _judged(run)
 
