@@ -204,7 +204,7 @@ class Event(Record, frozen=True, kw_only=True):
 
     at: str
     run_id: str
-    event: Literal["run", "node", "progress", "metric", "log"]
+    event: Literal["run", "node", "progress", "metric", "trial", "log"]
     node: str | None = None
     state: str | None = None
     message: str = ""

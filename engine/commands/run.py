@@ -22,7 +22,7 @@ Overrides are Hydra's (train.params.num_leaves=63, split=random, +card.review_by
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one pipeline, or with `-m` one for each combination; gives the worst exit code."""
+    """Run one pipeline, or with `-m` a sweep of trials; gives the worst exit code."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if arguments.force and not arguments.reason:
@@ -34,8 +34,15 @@ def run(argv: Sequence[str]) -> int:
         _start_ahead()
     if not needs_hydra(rest, project):
         return _run_one(project, compose(project, rest), arguments, list(argv))
+    from engine.commands.sweeping import SweepCommand  # noqa: PLC0415
+
     codes: list[int] = []
-    run_hydra(project, rest, lambda config: codes.append(_run_one(project, config, arguments, list(argv))))
+    sweep = SweepCommand(project, arguments, list(argv))
+    try:
+        run_hydra(project, rest, lambda config: codes.append(_run_one(project, config, arguments, list(argv))), sweep)
+        codes.append(sweep.conclude())
+    finally:
+        sweep.close()
     return max(codes, default=int(ExitCode.OK))
 
 

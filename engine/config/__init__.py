@@ -1,6 +1,6 @@
 """From YAML to a typed spec, every mistake at once and each at its place. The only importer of Hydra and OmegaConf."""
 
-from engine.config.application import needs_hydra, run_hydra
+from engine.config.application import SweepFacts, needs_hydra, run_hydra
 from engine.config.composed import ComposedConfig, Origin, attach_places
 from engine.config.composition import compose, list_pipelines
 from engine.config.loading import load_plugins, load_settings, load_spec, shipped_plugins
@@ -12,6 +12,7 @@ __all__ = [
     "ComposedConfig",
     "Composer",
     "Origin",
+    "SweepFacts",
     "attach_places",
     "check_schemas",
     "compose",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from engine.config.composed import ComposedConfig
 from engine.config.composition import ROOT_KEYS, compose
@@ -23,6 +24,29 @@ if TYPE_CHECKING:
     import argparse
 
 Task = Callable[[ComposedConfig], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFacts:
+    """What a command line says of its sweep: the keys that it holds fixed, and the words that identify it."""
+
+    fixed: frozenset[str]
+    identity: tuple[str, ...]
+    space: tuple[str, ...] = ()
+
+
+class SweepTask(Protocol):
+    """Who runs the jobs that a sweeper proposes."""
+
+    def launch(self, jobs: Sequence[Sequence[str]], first: int, facts: SweepFacts) -> list[Any]:
+        """Run a batch and give a result a job."""
+        ...
+
+    def search(self, options: dict[str, Any], facts: SweepFacts) -> Any:
+        """Propose jobs and run them."""
+        ...
+
+
 _HYDRA_KEY = re.compile(r"^[~+]{0,2}hydra[./]")
 _HYDRA_NODE = re.compile(r"^hydra\s*:|^\s*-\s*(override\s+)?/?hydra/", re.MULTILINE)
 _FIXED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
@@ -41,8 +65,8 @@ def needs_hydra(argv: Sequence[str], project: Project | None = None) -> bool:
     return project is not None and _sets_hydra(project.conf / "config.yaml")
 
 
-def run_hydra(project: Project, argv: Sequence[str], task: Task) -> None:
-    """Give a command line to Hydra and call `task` once a job; what it returns is the job's result for a sweeper.
+def run_hydra(project: Project, argv: Sequence[str], task: Task, sweep: SweepTask) -> None:
+    """Give a command line to Hydra: call `task` for a plain run, and give the jobs of a sweep to `sweep` in batches.
 
     The first error of a job is raised after the other jobs of its batch have run. Raises `UsageError` for what Hydra
     refuses.
@@ -68,7 +92,8 @@ def run_hydra(project: Project, argv: Sequence[str], task: Task) -> None:
     failures: list[BaseException] = []
     with resolvers(), _whole_errors():
         _register_home(project)
-        _launch(project, parser, arguments, _job(project, task, written, failures))
+        job = _Job(project, task, sweep, written, failures, _facts(arguments.overrides, written))
+        _launch(project, parser, arguments, job)
     if failures:
         raise failures[0]
 
@@ -143,11 +168,23 @@ def _admit_unmentioned(project: Project, arguments: argparse.Namespace) -> dict[
     return written
 
 
+def _check_sweeper(overrides: Sequence[str]) -> None:
+    """Refuse two sweepers; raises `UsageError`."""
+    chosen = list(
+        dict.fromkeys(text.lstrip("+") for text in overrides if text.lstrip("+").startswith("hydra/sweeper="))
+    )
+    if len(chosen) > 1 or any("," in text for text in chosen):
+        raise UsageError(
+            f"two sweepers: {', '.join(chosen)}", hint="choose one: hydra/sweeper=optuna, or none for a grid"
+        )
+
+
 def _check_first(project: Project, overrides: Sequence[str], parser: Any) -> None:
     """Compose the first job of a sweep, or the only one; raises `ConfigError`, also for unreadable overrides."""
     from engine.config.hydra_internals import HydraException  # noqa: PLC0415
 
-    first = []
+    first: list[str] = []
+    _check_sweeper(overrides)
     for text in overrides:
         try:
             (override,) = parser.parse_overrides([text])
@@ -157,28 +194,74 @@ def _check_first(project: Project, overrides: Sequence[str], parser: Any) -> Non
         if not override.is_sweep_override():
             first.append(text)
         elif override.is_discrete_sweep():
-            first += [f"{override.get_key_element()}={value}" for value in list(override.sweep_string_iterator())[:1]]
+            values = list(override.sweep_string_iterator())
+            if not values:
+                hint = "range(start, stop, step) leaves its stop out; a glob needs an option that it matches"
+                raise UsageError(f"{text}: there is no value in it to try", hint=hint)
+            first.append(f"{override.get_key_element()}={values[0]}")
+        elif not any(item.startswith("hydra/sweeper=optuna") for item in overrides):
+            hint = "add hydra/sweeper=optuna, or name the values: choice(…), range(start, stop, step)"
+            raise UsageError(f"{text}: an interval has no values to go through one by one", hint=hint)
     compose(project, first)
 
 
-def _job(project: Project, task: Task, written: dict[str, str], failures: list[BaseException]) -> Callable[[Any], Any]:
-    """Wrap the task for Hydra: compose with places, and keep its errors from Hydra's traceback printer."""
-    from engine.config.hydra_internals import HydraConfig  # noqa: PLC0415
+@dataclass
+class _Job:
+    """The task as Hydra sees it, and as our launcher and sweepers do; keeps errors from Hydra's traceback printer."""
 
-    def run_job(_: Any) -> Any:
-        overrides = [_as_written(text, written) for text in HydraConfig.get().overrides.task]
+    project: Project
+    task: Task
+    sweep: SweepTask
+    written: Mapping[str, str]
+    failures: list[BaseException]
+    facts: SweepFacts
+
+    def __call__(self, _: Any) -> Any:
+        """Run the one job of a plain run; compose it with places."""
+        from engine.config.hydra_internals import HydraConfig  # noqa: PLC0415
+
+        overrides = [_as_written(text, self.written) for text in HydraConfig.get().overrides.task]
+        return self._guarded(lambda: self.task(compose(self.project, overrides)))
+
+    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[Any]:
+        """Run a batch of a sweep."""
+        if self.failures:
+            return [None] * len(jobs)
+        asked = [[_as_written(text, self.written) for text in job] for job in jobs]
+        found = self._guarded(lambda: self.sweep.launch(asked, first, self.facts))
+        return found if found is not None else [None] * len(jobs)
+
+    def search(self, options: dict[str, Any], arguments: Sequence[str], _: Any) -> Any:
+        """Search with the space that the command line and the sweeper's options declare."""
+        space = [_as_written(text, self.written) for text in arguments]
+        return self._guarded(lambda: self.sweep.search(options, replace(self.facts, space=tuple(space))))
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
         try:
-            return task(compose(project, overrides))
+            return call()
         except (EngineError, KeyboardInterrupt) as error:
-            failures.append(error)
+            self.failures.append(error)
             if isinstance(error, KeyboardInterrupt):
                 raise
             return None
 
-    return run_job
+
+def _facts(overrides: Sequence[str], written: Mapping[str, str]) -> SweepFacts:
+    """Tell fixed keys from swept ones."""
+    from engine.config.hydra_internals import HydraException, OverridesParser  # noqa: PLC0415
+
+    fixed, parser = set(), OverridesParser.create()
+    for text in overrides:
+        try:
+            (override,) = parser.parse_overrides([text])
+        except HydraException:
+            continue
+        if not override.is_sweep_override():
+            fixed.add(str(override.get_key_element()).lstrip("+~"))
+    return SweepFacts(frozenset(fixed), tuple(_as_written(text, written) for text in overrides))
 
 
-def _as_written(text: str, written: dict[str, str]) -> str:
+def _as_written(text: str, written: Mapping[str, str]) -> str:
     key, equals, value = text.partition("=")
     return f"{written.get(key, key)}{equals}{value}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import data_records, records
+from engine import data_records, records, sweep_records
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
@@ -34,6 +34,8 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     data_records.TableProfile,
     data_records.Validation,
     data_records.GarbageReport,
+    sweep_records.SweepRecord,
+    sweep_records.TrialRecord,
 )
 
 

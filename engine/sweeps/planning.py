@@ -20,7 +20,7 @@ from engine.evaluation.names import METRIC_NAMES, check_metrics, choose_metrics
 from engine.locations import Stores
 from engine.plan.compile import compile_plan
 from engine.plan.logical import LogicalPlan, fold_again, tune_model
-from engine.plan.resolve import Champion, Inputs, resolve
+from engine.plan.resolve import Champion, Finder, Inputs, resolve
 from engine.project import Project
 from engine.records import ModelVersion
 from engine.spec import PipelineSpec, SettingsSpec
@@ -46,6 +46,16 @@ class Trial:
     planned: Planned | None = None
     objectives: tuple[Objective, ...] = ()
     error: EngineError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Says in which line a source is declared."""
+
+    config: ComposedConfig
+
+    def __call__(self, name: str) -> str:
+        return str(self.config.origin(f"sources.{name}"))
 
 
 class TrialPlanner:
@@ -127,7 +137,9 @@ class TrialPlanner:
             found = next((pin for known, pin in self._pins if known is source or known == source), None)
             if found is None:
                 alone = replace(declared.logical, nodes=(node,))
-                found = resolve(alone, declared.catalogue, self._project.root, stores.open_snapshots)[name]
+                where = _Where(declared.config)
+                finder = Finder(declared.catalogue, self._project.root, stores.open_snapshots, where)
+                found = resolve(alone, finder)[name]
                 self._pins.append((source, found))
             pins[name] = found
         return pins
