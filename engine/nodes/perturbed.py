@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from engine.features.compute import compute
+from engine.features.lineage import reads
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import evaluate, lower
-from engine.features.program import EVENT_TIME, FeatureProgram
+from engine.features.program import EVENT_TIME, Encoded, FeatureProgram, Lookup, Window
 from engine.features.syntax import Expression
 from engine.nodes.matrix import LoadedModel
 
@@ -30,7 +31,7 @@ class Subject:
     model: LoadedModel
     history: Mapping[str, pl.DataFrame]
     as_of: str | None
-    variants: dict[frozenset[str], FeatureProgram] = field(default_factory=dict)
+    variants: dict[tuple[str, ...], FeatureProgram] = field(default_factory=dict)
 
     @property
     def request(self) -> dict[str, str]:
@@ -43,12 +44,25 @@ class Subject:
         program = self.model.program
         return {**self.request, **{name: program.output_types[name] for name in program.computed_names}}
 
-    def features(self, asked: pl.DataFrame, given: Sequence[pl.Series] = ()) -> pl.DataFrame:
-        """Compute the features of requests; those `given` are taken as they are, and others follow from them."""
-        program = self._without(frozenset(series.name for series in given))
-        spine = asked.select(*self.request).with_columns(given)
-        made = compute(program, spine, self.history, as_of=self.as_of)
+    def features(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """Compute the features of requests."""
+        spine = asked.select(*self.request)
+        made = compute(self.model.program, spine, self.history, as_of=self.as_of)
         return spine.hstack(made).select(*self.columns)
+
+    def with_values(self, rows: pl.DataFrame, values: Sequence[pl.Series]) -> pl.DataFrame:
+        """Replace request fields or features, and compute anew what follows from them, and nothing else.
+
+        A row's features depend on that row alone, so what does not read a replaced column keeps its bits.
+        """
+        names = frozenset(series.name for series in values)
+        affected = self._affected(names)
+        given = rows.with_columns(values)
+        if not affected:
+            return given
+        kept = [name for name in self.columns if name not in affected]
+        made = compute(self._variant(affected), given.select(kept), self.history, as_of=self.as_of)
+        return given.with_columns(made[name] for name in affected)
 
     def changed(self, rows: pl.DataFrame, change: Mapping[str, Expression], masks: Masks | None = None) -> pl.DataFrame:
         """Give the rows after a change, each by an expression over the row as it was; `masks` say in which rows."""
@@ -57,9 +71,7 @@ class Subject:
         new = {name: _as_type(values[name], types[name]) for name in change}
         if masks is not None:
             new = {name: found.zip_with(pl.Series(masks[name]), rows[name]) for name, found in new.items()}
-        request = [found.alias(name) for name, found in new.items() if name in self.request]
-        given = [found.alias(name) for name, found in new.items() if name not in self.request]
-        return self.features(rows.with_columns(request), given)
+        return self.with_values(rows, [found.alias(name) for name, found in new.items()])
 
     def score(self, rows: pl.DataFrame) -> np.ndarray:
         """Predict; (n,) or (n, k)."""
@@ -72,20 +84,27 @@ class Subject:
         found = evaluate(lower({"where": where}, self.columns), rows.select(*self.columns))["where"]
         return found.fill_null(value=False).to_numpy()
 
-    def _without(self, names: frozenset[str]) -> FeatureProgram:
-        """Give the program in which some features are part of the request."""
+    def _affected(self, names: frozenset[str]) -> tuple[str, ...]:
+        """Give the computed features that read one of these columns, directly or through others, but for these."""
+        stale = set(names)
+        for step in self.model.program.steps:  # in dependency order
+            timed = EVENT_TIME in names and isinstance(step, Lookup | Window)
+            if timed or (stale & set(reads(step)) and not isinstance(step, Encoded)):
+                stale.add(step.name)
+        return tuple(name for name in self.model.program.computed_names if name in stale - names)
+
+    def _variant(self, affected: tuple[str, ...]) -> FeatureProgram:
+        """Give the program that computes only these features, with all other columns as part of the request."""
         program = self.model.program
-        if not names:
-            return program
-        if names not in self.variants:
-            types = {name: program.output_types[name] for name in sorted(names)}
-            self.variants[names] = msgspec.structs.replace(
+        if affected not in self.variants:
+            given = {name: type_ for name, type_ in self.columns.items() if name not in (*affected, EVENT_TIME)}
+            self.variants[affected] = msgspec.structs.replace(
                 program,
-                spine=msgspec.structs.replace(program.spine, request={**program.spine.request, **types}),
-                steps=tuple(step for step in program.steps if step.name not in names),
-                order=tuple(name for name in program.order if name not in names),
+                spine=msgspec.structs.replace(program.spine, request=given),
+                steps=tuple(step for step in program.steps if step.name in affected),
+                order=affected,
             )
-        return self.variants[names]
+        return self.variants[affected]
 
 
 def _as_type(values: pl.Series, type_: str) -> pl.Series:

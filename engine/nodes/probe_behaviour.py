@@ -32,7 +32,7 @@ from engine.spec.probes import BehaviourProbe
 
 Flags: TypeAlias = "NDArray[np.bool_]"
 _LISTED = 20
-_MINIMISED = 5
+_MINIMISED = 3
 _HASH_SEED = 0
 
 
@@ -123,16 +123,7 @@ def minimise(case: Case, subject: Subject, rows: pl.DataFrame, usual: pl.DataFra
     for name in case.change if len(case.change) > 1 else ():
         tried = {**masks, name: np.zeros(rows.height, dtype=bool)}
         masks[name] = ~_still_fails(case, subject, rows, tried)
-    typical = _typical(subject, usual)
-    free: list[list[str]] = [[] for _ in range(rows.height)]
-    for name, value in typical.items():
-        filled = pl.Series(name, [value], dtype=rows[name].dtype).new_from_index(0, rows.height)
-        candidate = subject.features(rows.with_columns(filled))
-        kept = _still_fails(case, subject, candidate, masks) & subject.matching(candidate, case.where)
-        mixed = [candidate[column].zip_with(pl.Series(kept), rows[column]) for column in subject.columns]
-        rows = rows.with_columns(mixed)
-        for place in np.flatnonzero(kept):
-            free[int(place)].append(name)
+    rows, free = _usual(case, subject, (rows, usual), masks)
     after_rows = subject.changed(rows, case.change, masks) if case.change else rows
     before, after = _output(case, subject, rows), _output(case, subject, after_rows)
     described = []
@@ -142,6 +133,23 @@ def minimise(case: Case, subject: Subject, rows: pl.DataFrame, usual: pl.DataFra
         essential = {name: value for name, value in found["request"].items() if name not in free[index]}
         described.append({**found, "matters": essential, "usual": free[index]})
     return described
+
+
+def _usual(
+    case: Case, subject: Subject, rows: tuple[pl.DataFrame, pl.DataFrame], masks: Masks
+) -> tuple[pl.DataFrame, list[list[str]]]:
+    """Give fields their usual value where the row fails all the same; and which fields of each row that is."""
+    failing, usual = rows
+    free: list[list[str]] = [[] for _ in range(failing.height)]
+    for name, value in _typical(subject, usual).items():
+        filled = pl.Series(name, [value], dtype=failing[name].dtype).new_from_index(0, failing.height)
+        candidate = subject.with_values(failing, [filled])
+        kept = _still_fails(case, subject, candidate, masks) & subject.matching(candidate, case.where)
+        mixed = [candidate[column].zip_with(pl.Series(kept), failing[column]) for column in subject.columns]
+        failing = failing.with_columns(mixed)
+        for place in np.flatnonzero(kept):
+            free[int(place)].append(name)
+    return failing, free
 
 
 def _still_fails(case: Case, subject: Subject, rows: pl.DataFrame, masks: Masks) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from engine.clock import isoformat
@@ -28,18 +29,20 @@ from engine.spec.probes import LeakageProbe
 
 _LEVEL = 0.95
 _EXAMPLES = 5
-_MOST_ROWS = 100_000  # of each side, for what is measured column by column
+_MOST_ROWS = 100_000  # of each side
+_MEASURED_ROWS = 20_000  # of each side, for what is measured column by column
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The rows on both sides of the split, with what the model sees of them."""
+    """The rows on both sides of the split; of some of them what the model sees, and when the training ones were."""
 
     model: LoadedModel
     train: pl.DataFrame
     test: pl.DataFrame
     seen: Matrix
     asked: Matrix
+    moments: np.ndarray
 
 
 def probe_leakage(work: Work) -> Mapping[str, Json]:
@@ -51,19 +54,21 @@ def probe_leakage(work: Work) -> Mapping[str, Json]:
     program = model.program
     fields = (ROW_ID, EVENT_TIME, LABEL, *program.spine.request, *program.computed_names, *entities)
     parts = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "test"), list(dict.fromkeys(fields)))
-    train, test = (_thinned(part) for part in parts)
-    matrices = [to_matrix(program, model.fitted, rows, model.columns) for rows in (train, test)]
-    sides = Sides(model, train, test, *matrices)
+    train, test = (_thinned(part, _MOST_ROWS) for part in parts)
+    few = [_thinned(part, _MEASURED_ROWS) for part in (train, test)]
+    matrices = [to_matrix(program, model.fitted, rows, model.columns) for rows in few]
+    moments = few[0][EVENT_TIME].dt.epoch("us").cast(pl.Float64).to_numpy()
+    sides = Sides(model, train, test, matrices[0], matrices[1], moments)
     found = {name: _answer(item, sides, work) for name, item in asked.items()}
     write_document(work.out / "probe.json", found)
     return {name: list(item) for name, item in found.items()}
 
 
-def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep at most a hundred thousand rows, by a hash of their ids."""
-    if rows.height <= _MOST_ROWS:
+def _thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Keep at most so many rows, by a hash of their ids."""
+    if rows.height <= most:
         return rows
-    return rows[rows[ROW_ID].cast(pl.String).hash(seed=0).arg_sort().head(_MOST_ROWS).sort()]
+    return rows[rows[ROW_ID].cast(pl.String).hash(seed=0).arg_sort().head(most).sort()]
 
 
 def _answer(asked: LeakageProbe, sides: Sides, work: Work) -> dict[str, Any]:
@@ -126,13 +131,12 @@ def _proxies(sides: Sides) -> dict[str, Any]:
 
 
 def _ids(sides: Sides) -> dict[str, Any]:
-    order = sides.train[EVENT_TIME].dt.epoch("us").cast(pl.Float64).to_numpy()
     found = {}
     for index, name in enumerate(sides.model.columns):
-        likeness = identity_of(sides.seen.x[:, index], order)
+        likeness = identity_of(sides.seen.x[:, index], sides.moments)
         if likeness is not None:
             found[name] = likeness
-    return {"rows": sides.train.height, "columns": found}
+    return {"rows": len(sides.moments), "columns": found}
 
 
 def _future(sides: Sides, moments: int, work: Work) -> dict[str, Any]:

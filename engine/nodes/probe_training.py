@@ -26,7 +26,7 @@ from engine.nodes.frames import read_document, write_document
 from engine.nodes.matrix import LoadedModel, load_model, model_files, read_parts, to_matrix
 from engine.spec.probes import TrainingProbe
 
-_REPEATS = 20_000  # rows of the tiny batch, repeated: so that no limit on the size of a leaf stands in the way
+_REPEATS = 256  # of each row of the tiny batch: so that no usual limit on the size of a leaf stands in the way
 _EPSILON = 1e-15
 _ONE_BY_ONE = 50
 
@@ -112,7 +112,7 @@ def _tiny_batch(bench: Bench, rows: Matrix, size: int) -> dict[str, Any]:
         half = [chosen[labels == value][: size // 2] for value in (0, 1)]
         chosen = np.concatenate(half)
     chosen = chosen[:size]
-    repeated = np.repeat(chosen, max(1, _REPEATS // max(1, len(chosen))))
+    repeated = np.repeat(chosen, _REPEATS)
     known = {field.name for field in msgspec.structs.fields(type(bench.params))}
     params = msgspec.structs.replace(bench.params, **({"early_stopping": 0} if "early_stopping" in known else {}))
     batch = replace(rows, x=np.ascontiguousarray(rows.x[repeated]), y=rows.y[repeated])

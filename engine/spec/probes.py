@@ -44,7 +44,7 @@ class LeakageProbe(Spec, frozen=True, kw_only=True):
 
     checks: tuple[LeakageCheck, ...]
     entity: Identifier | None = None
-    moments: PositiveInt = 10
+    moments: PositiveInt = 5
 
 
 class TrainingProbe(Spec, frozen=True, kw_only=True):

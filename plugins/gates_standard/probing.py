@@ -125,7 +125,7 @@ class LeakageParams(Params, frozen=True, kw_only=True):
     max_single: Annotated[float, msgspec.Meta(gt=0.5, le=1)] = 0.95
     max_distinct: Fraction = 0.95
     allow: tuple[Identifier, ...] = ()
-    moments: PositiveInt = 10
+    moments: PositiveInt = 5
 
     def __post_init__(self) -> None:
         """Refuse a check that lacks what it is about, and a gate without checks."""
