@@ -2,6 +2,7 @@
 
     model/            the trainer's own text files       encoders.json    fitted encoders
     program.json      the feature program                schema.json      input and output
+    sources.json      how pushed events are typed and derived, as ingest does it
     package.json      what it is: trainer, task, columns, digests of data and split
     evidence.json     evaluation and gate verdicts       baseline.json    reference profile for monitors
     golden.json       inputs and outputs of test rows, as bits           trained_on.npy   hashes of the training rows
@@ -16,12 +17,13 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from engine.components import load_catalogue
 from engine.contracts import Work
 from engine.features.program import FeatureProgram
-from engine.keys import Json
+from engine.keys import Json, digest
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
 from engine.nodes.matrix import LoadedModel, load_model, read_parts, to_matrix
@@ -46,6 +48,7 @@ def package_model(work: Work) -> Mapping[str, Json]:
     data = {name: _source_identity(artefact.path) for name, artefact in source_inputs(work).items()}
     described = _describe(settings, model, data, work)
     write_document(work.out / "schema.json", _schema(model.program, settings["task"]))
+    write_document(work.out / "sources.json", settings["sources"])
     write_document(work.out / "package.json", described)
     write_document(work.out / "evidence.json", evidence)
     write_document(work.out / "golden.json", _golden(work, model))
@@ -65,6 +68,7 @@ def _describe(settings: Mapping[str, Any], model: LoadedModel, data: Mapping[str
         "task": settings["task"],
         "trainer": dict(model.trained),
         "program_digest": model.program.digest,
+        "step_digests": {step.name: digest(msgspec.to_builtins(step)) for step in model.program.steps},
         "data": dict(data),
         "split": {"digest": work.inputs["split"].digest, **read_document(work.inputs["split"].path / "summary.json")},
     }

@@ -200,6 +200,7 @@ def package_model(plan: LogicalPlan) -> LogicalPlan:
     settings: dict[str, Json] = {
         "pipeline": plan.spec.name,
         "task": plan.spec.train.task,
+        "sources": {name: plan.sources[name].to_json() for name in plan.program.source_names},
     }
     components: Components = (("trainer", plan.spec.train.kind),)
     return plan.plus(LogicalNode("package", "package", inputs, settings, components, title="model package"))

@@ -1,0 +1,123 @@
+"""What an answer is: rows at their times, the events that the state finds, the program, the encoders, the model.
+
+Enters: `Rows`. Leaves: `Scored`, with the model's inputs as they were, so that they can be logged and computed again. The
+same code scores one row and many, so a batch has the bits of its rows. Called by the batcher and by `engine predict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from engine.errors import IntegrityError
+from engine.features.compute import compute
+from engine.features.lowered_functions import DTYPES
+from engine.features.steps import EVENT_TIME, FeatureProgram
+from engine.nodes.matrix import to_matrix
+from engine.serve.package import Served
+from engine.serve.schema import Rows
+
+Doubles = npt.NDArray[np.float64]
+Observe = Callable[[str, float], None]
+"""`observe(stage, seconds)`: hears how long each stage took."""
+
+STAGES = ("frame", "state", "compute", "encode", "predict")
+
+
+class History(Protocol):
+    """Where the events of a request come from; `engine.online_contracts.OnlineState` is one."""
+
+    @property
+    def program_digest(self) -> str:
+        """The program that the state was filled for."""
+        ...
+
+    def read(self, spine: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
+        """Find at least the events that the program needs for these rows at their times."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`scores` (n,) and the model's inputs `x` (n, k), both float64, with NaN for null."""
+
+    scores: Doubles
+    x: Doubles
+
+
+def _unheard(stage: str, seconds: float) -> None:
+    """Nobody listens."""
+
+
+class Scorer:
+    """A model with the state that its program reads. Immutable, so a batch that has begun ends with the same model."""
+
+    def __init__(self, served: Served, history: History, observe: Observe = _unheard) -> None:
+        """Raises `IntegrityError` when the state is another program's, naming both."""
+        check_state(served.program, history, served.label)
+        self.served = served
+        self._history = history
+        self._observe = observe
+        self._types = {
+            EVENT_TIME: DTYPES["timestamp"],
+            **{n: DTYPES[t] for n, t in served.program.spine.request.items()},
+        }
+        self._repeated = [name for name in served.program.computed_names if name in self._types]
+
+    def score(self, rows: Rows) -> Scored:
+        """Score; raises `EngineError` when the state cannot be read."""
+        began = perf_counter()
+        spine = self.spine(rows)
+        began = self._lap("frame", began)
+        history = self._history.read(spine)
+        began = self._lap("state", began)
+        program, model = self.served.program, self.served.model
+        features = compute(program, spine, history)
+        began = self._lap("compute", began)
+        table = pl.concat([spine, features.drop(self._repeated)], how="horizontal")
+        x = to_matrix(program, model.fitted, table, self.served.columns).x
+        began = self._lap("encode", began)
+        scores = model.predictor.predict(x)
+        self._lap("predict", began)
+        return Scored(scores, x)
+
+    def spine(self, rows: Rows) -> pl.DataFrame:
+        """Rows as the program takes them."""
+        fields = self.served.program.spine.request
+        columns: dict[str, object] = {EVENT_TIME: rows.times, **{name: rows.columns[name] for name in fields}}
+        plain = {name: pl.Int64 if dtype == DTYPES["timestamp"] else dtype for name, dtype in self._types.items()}
+        frame = pl.DataFrame(columns, schema=plain)
+        moments = [name for name, dtype in plain.items() if dtype != self._types[name]]
+        return frame.with_columns(pl.col(moments).cast(DTYPES["timestamp"]))
+
+    def _lap(self, stage: str, began: float) -> float:
+        now = perf_counter()
+        self._observe(stage, now - began)
+        return now
+
+
+def check_state(program: FeatureProgram, history: History, label: str) -> None:
+    """Refuse a state that was filled for another program."""
+    if history.program_digest != program.digest:
+        raise IntegrityError(
+            f"{label} evaluates the feature program {program.digest[:12]}, and this online state was filled for"
+            f" {history.program_digest[:12]}",
+            hint="fill one for this program: engine features materialize",
+        )
+
+
+class NoHistory:
+    """The state of a program that reads no source: there is nothing to find."""
+
+    def __init__(self, program: FeatureProgram) -> None:
+        self.program_digest = program.digest
+
+    def read(self, spine: pl.DataFrame) -> Mapping[str, pl.DataFrame]:  # noqa: ARG002 - a state's signature
+        """Find nothing."""
+        return {}
