@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run a pipeline: ingest, validate, train, evaluate, gate, promote, report",
     "runs": "list and show past runs",
     "models": "list, show, promote, roll back and verify models",
+    "serve": "answer requests over HTTP with a registered model",
     "data": "versioned data: snapshots, diffs, profiles, validation, quarantine",
     "features": "list and explain a pipeline's features",
     "schema": "write or check the JSON Schemas for editors and readers",

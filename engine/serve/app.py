@@ -95,10 +95,10 @@ class Application:
         if method != wanted and (wanted, method) != ("GET", "HEAD"):
             raise RefusedError(405, [Mistake("$", f"{path} is asked with {wanted}", method, wanted)])
         headers = dict(scope["headers"])
-        if self._token is not None and path not in _OPEN:
-            if not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
-                words = "send `Authorization: Bearer TOKEN` with the token that the server was started with"
-                raise RefusedError(401, [Mistake("$", words)])
+        given = headers.get(b"authorization", b"")
+        if self._token is not None and path not in _OPEN and not hmac.compare_digest(given, self._token):
+            words = "send `Authorization: Bearer TOKEN` with the token that the server was started with"
+            raise RefusedError(401, [Mistake("$", words)])
         origin = headers.get(b"origin")
         if origin is not None and wanted == "POST" and origin.partition(b"://")[2] != headers.get(b"host"):
             raise RefusedError(

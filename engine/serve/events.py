@@ -35,12 +35,13 @@ _body = msgspec.json.Decoder(EventsBody)
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Typed events: `rows` as ingest would have left them; `filtered` were left out by the source's `where`."""
+    """Typed events: `rows` as ingest would have left them; `filtered` were left out by the source's `where`; `raw` as sent."""
 
     source: str
     rows: pl.DataFrame
     filtered: int
     token: str
+    raw: list[dict[str, Any]]
 
 
 def read_events(body: bytes, sources: Mapping[str, SourceProgram], read: Sequence[str], most: int) -> Events:
@@ -50,6 +51,9 @@ def read_events(body: bytes, sources: Mapping[str, SourceProgram], read: Sequenc
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         status = 422 if isinstance(error, msgspec.ValidationError) else 400
         raise RefusedError(status, [Mistake("$", str(error))], 'send {"source": "name", "events": [{…}]}') from None
+    if read and not sources:
+        words = "this package was made by an earlier engine and does not say how events are typed"
+        raise RefusedError(422, [Mistake("$.source", words)], "run the pipeline again, and serve what it registers")
     program = sources.get(found.source)
     if program is None or found.source not in read:
         near = get_close_matches(found.source, list(read), 1)
@@ -88,7 +92,7 @@ def type_events(program: SourceProgram, events: Sequence[Mapping[str, Any]], tok
                 for name, count in lacking.items()
             ],
         )
-    return Events(program.name, made.frame, len(events) - made.frame.height, token)
+    return Events(program.name, made.frame, len(events) - made.frame.height, token, list(map(dict, events)))
 
 
 def _misfits(program: SourceProgram, index: int, event: Any) -> Iterator[Mistake]:

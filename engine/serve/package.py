@@ -92,17 +92,30 @@ def check_program(program: FeatureProgram, described: Mapping[str, Any]) -> None
     """Compare a program with the digests recorded when it was trained; raises `IntegrityError` naming the features."""
     if program.digest == described["program_digest"]:
         return
+    words = _differences(program, described)
+    raise IntegrityError(
+        "the feature program differs from the one that the model was trained with: "
+        + ("; ".join(words) or "its spine, label or sources"),
+        hint="a program is changed by training with it: change the pipeline and run it",
+    )
+
+
+def differing_features(program: FeatureProgram, folder: Path) -> list[str]:
+    """Say in words how a program differs from a package's; nothing when they are the same."""
+    described = read_document(folder / "package.json")
+    if program.digest == described["program_digest"]:
+        return []
+    return _differences(program, described) or ["the spine, the label or a source"]
+
+
+def _differences(program: FeatureProgram, described: Mapping[str, Any]) -> list[str]:
     recorded: Mapping[str, str] = described.get("step_digests", {})
     found = {step.name: digest(msgspec.to_builtins(step)) for step in program.steps}
     changed = sorted(name for name in recorded.keys() & found.keys() if recorded[name] != found[name])
     words = [f"feature `{name}` is not the one that the model was trained with" for name in changed]
     words += [f"feature `{name}` is missing" for name in sorted(recorded.keys() - found.keys())]
     words += [f"feature `{name}` was added" for name in sorted(found.keys() - recorded.keys())]
-    raise IntegrityError(
-        "the feature program differs from the one that the model was trained with: "
-        + ("; ".join(words) or "its spine, label or sources"),
-        hint="a program is changed by training with it: change the pipeline and run it",
-    )
+    return words
 
 
 def _sources(folder: Path) -> dict[str, SourceProgram]:

@@ -7,7 +7,7 @@ same code scores one row and many, so a batch has the bits of its rows. Called b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from engine.features.lowered_functions import DTYPES
 from engine.features.steps import EVENT_TIME, FeatureProgram
 from engine.nodes.matrix import to_matrix
 from engine.serve.package import Served
-from engine.serve.schema import Rows
+from engine.serve.schema import RequestSchema, Rows
 
 Doubles = npt.NDArray[np.float64]
 Observe = Callable[[str, float], None]
@@ -69,6 +69,10 @@ class Scorer:
             **{n: DTYPES[t] for n, t in served.program.spine.request.items()},
         }
         self._repeated = [name for name in served.program.computed_names if name in self._types]
+
+    def behind(self, schema: RequestSchema) -> Scorer:
+        """The same scorer behind another request schema."""
+        return Scorer(replace(self.served, schema=schema), self._history, self._observe)
 
     def score(self, rows: Rows) -> Scored:
         """Score; raises `EngineError` when the state cannot be read."""

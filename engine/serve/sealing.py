@@ -6,15 +6,15 @@ name, synced and renamed, and only then removed: whoever is killed, each row is 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import polars as pl
 
+from engine.serve.children import start_child
 from engine.serve.segments import is_abandoned, read_frames, segment_files
 
 Decode = Callable[[Iterator[bytes]], pl.DataFrame]
@@ -30,12 +30,17 @@ class Sealer:
 
     def __call__(self, path: Path) -> None:
         """Start sealing a file that was closed."""
+        self._start([path])
+
+    def sweep(self, folders: Sequence[Path]) -> None:
+        """Start sealing what writers left that are gone."""
+        left = [path for folder in folders for path in _open_files(folder) if is_abandoned(path)]
+        if left:
+            self._start(left)
+
+    def _start(self, paths: list[Path]) -> None:
         self._children = [child for child in self._children if child.is_alive()]
-        child = multiprocessing.get_context("spawn").Process(
-            target=_seal_politely, args=([path], self._decode), name="sealing", daemon=False
-        )
-        child.start()
-        self._children.append(child)
+        self._children.append(start_child(_seal_politely, (paths, self._decode), "sealing"))
 
     def wait(self, seconds: float) -> None:
         """Wait for the children at shutdown."""
@@ -45,10 +50,14 @@ class Sealer:
 
 def seal_abandoned(folder: Path, decode: Decode) -> int:
     """Seal what writers left that are gone; gives how many files."""
-    left = [path for path in segment_files(folder) if path.suffix == ".wal" and is_abandoned(path)]
+    left = [path for path in _open_files(folder) if is_abandoned(path)]
     for path in left:
         seal(path, decode)
     return len(left)
+
+
+def _open_files(folder: Path) -> list[Path]:
+    return [path for path in segment_files(folder) if path.suffix == ".wal"]
 
 
 def _seal_politely(paths: list[Path], decode: Decode) -> None:

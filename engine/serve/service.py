@@ -22,6 +22,7 @@ from engine.serve.package import Served
 from engine.serve.prediction_log import Answered, PredictionLog
 from engine.serve.schema import Rows, join_rows
 from engine.serve.scorer import Scored, Scorer
+from engine.serve.states import EventJournal, JournalEntry
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -42,6 +43,10 @@ class StateDoor(Protocol):
 
     def mark(self) -> str:
         """Say in canonical JSON how far the state is, by source; cheap, may be some seconds old."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the state."""
         ...
 
 
@@ -91,6 +96,7 @@ class Service:
 
     live: Live
     feedback: FeedbackStore
+    journal: EventJournal
     metrics: Metrics
     clock: Clock
     router: Router | None = None
@@ -162,6 +168,7 @@ class Service:
     def push_events(self, events: Events) -> dict[str, int]:
         """Add events to every lane's state that reads their source; durable in all of them when this returns."""
         counts: dict[str, int] = {}
+        self.journal.append(JournalEntry(self.now(), events.source, events.token, events.raw))
         for lane in self.live.lanes:
             if events.source in lane.served.program.feature_sources:
                 counts = counts or dict(lane.door.push_events(events))

@@ -1,0 +1,82 @@
+"""uvicorn's HTTP protocol with what it lacks: limits on how large and how slow the head of a request may be.
+
+Called by uvicorn for every connection. Without it, a client that sends a header line a minute holds a connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 32 << 10
+HEAD_SECONDS = 10.0
+_ANSWER = b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Closes connections whose request heads are too long, or do not arrive in time."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _head = 0
+    _in_head = True
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock for the first head."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a head is whole."""
+        if self._in_head:
+            self._head += len(data)
+            if self._timer is None:
+                self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        super().data_received(data)
+        if self._in_head and self._head > HEAD_BYTES:
+            self._refuse(
+                b"431 Request Header Fields Too Large", b'{"title":"the head of the request is too long","status":431}'
+            )
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the body has limits of its own."""
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        self._stop()
+        self._in_head = False
+        if size > HEAD_BYTES:
+            self._refuse(
+                b"431 Request Header Fields Too Large", b'{"title":"the head of the request is too long","status":431}'
+            )
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What comes next is another head."""
+        self._in_head, self._head = True, 0
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on, unless its head was refused."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(b"408 Request Timeout", b'{"title":"the head of the request did not arrive in time","status":408}')
+
+    def _refuse(self, status: bytes, body: bytes) -> None:
+        self._stop()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(_ANSWER % (status, len(body), body))
+            self.transport.close()
