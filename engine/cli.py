@@ -21,6 +21,8 @@ COMMANDS = {
     "run": "run a pipeline: ingest, validate, train, evaluate, gate, promote, report",
     "runs": "list and show past runs",
     "models": "list, show, promote, roll back and verify models",
+    "predict": "score a file with a registered model, each row at its event time",
+    "feedback": "give labels by prediction id, late or revised; see how answers turned out",
     "serve": "answer requests over HTTP with a registered model",
     "data": "versioned data: snapshots, diffs, profiles, validation, quarantine",
     "features": "list and explain a pipeline's features",

@@ -333,3 +333,44 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     evidence: dict[str, Any]
     previous: Digest
     digest: Digest
+
+
+class PredictAnswer(Record, frozen=True, kw_only=True):
+    """What `engine predict --json` prints; `without_score` rows had no finite one."""
+
+    model: str
+    rows: int
+    without_score: int
+    program: Digest
+    output: str
+    seconds: float
+
+
+class ServeStart(Record, frozen=True, kw_only=True):
+    """The line that `engine serve --json` prints once it answers; `predictions` is the folder of the log."""
+
+    url: str
+    model: str
+    program: Digest
+    pid: int
+    workers: int
+    predictions: str
+
+
+class FeedbackAnswer(Record, frozen=True, kw_only=True):
+    """What `engine feedback add --json` prints."""
+
+    model: str
+    accepted: int
+
+
+class ArmOutcome(Record, frozen=True, kw_only=True):
+    """How the answers of one version in one arm turned out: `engine feedback show --json` prints a list of these."""
+
+    version: int
+    arm: str
+    answers: int
+    labelled: int
+    revised: int
+    mean_score: float | None
+    mean_label: float | None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from engine.commands.arguments import Parser, project_of, say
 from engine.commands.served import Wanted, wanted_model
 from engine.errors import UnavailableError, UsageError
+from engine.records import ServeStart
 
 if TYPE_CHECKING:
     from engine.serve.server import ServePlan
@@ -85,8 +89,8 @@ def _serve(arguments: argparse.Namespace, wanted: Wanted) -> int:
             f"{worker.model} answers at {url} ({arguments.workers} worker{'s' * (arguments.workers > 1)}); SIGTERM ends it"
         )
         if arguments.json:
-            _print_line({"url": url, "model": worker.model, "program": worker.program, "pid": os.getpid(),
-                         "workers": arguments.workers, "predictions": str(plan.predictions / plan.model)})  # fmt: skip
+            _print_line(ServeStart(url=url, model=worker.model, program=worker.program, pid=os.getpid(),
+                                   workers=arguments.workers, predictions=str(plan.predictions / plan.model)))  # fmt: skip
 
     with listening:
         if arguments.workers == 1:
@@ -109,7 +113,8 @@ def _plan(arguments: argparse.Namespace, wanted: Wanted) -> ServePlan:
         version=wanted.version,
         database=project.locate(arguments.state or wanted.stores.state, "state.db"),
         artefacts=Path(project.locate(arguments.artefacts or wanted.stores.artefacts, "artefacts")),
-        online=arguments.online,
+        online=project.locate(arguments.online or wanted.online, "online"),
+        plugins=wanted.plugins,
         token=arguments.token,
         poll_seconds=arguments.poll,
         limits=Limits(body=arguments.max_body, rows=arguments.max_rows),
@@ -126,9 +131,6 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _print_line(document: dict[str, object]) -> None:
-    import json  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
-    sys.stdout.write(json.dumps(document) + "\n")
+def _print_line(start: ServeStart) -> None:
+    sys.stdout.write(msgspec.json.encode(start).decode() + "\n")
     sys.stdout.flush()

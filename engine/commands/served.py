@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.commands.arguments import split_overrides
-from engine.errors import UsageError
+from engine.errors import NotFoundError, UsageError
 from engine.project import Project
+from engine.records import ModelVersion
 from engine.spec import StoresSpec
+from engine.stores.registry import Registry
 
 _MODEL = re.compile(r"model=(?P<name>[A-Za-z_]\w*)(?:@(?P<alias>[A-Za-z_]\w*)|:(?P<version>\d+))?")
 
@@ -23,8 +25,26 @@ class Wanted:
     alias: str | None
     version: int | None
     stores: StoresSpec
-    pipeline: str | None = None
+    online: str | None = None
+    plugins: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def find(self, registry: Registry) -> ModelVersion:
+        """The version that this means now; raises `NotFoundError` with what there is."""
+        if self.version is None:
+            held = registry.alias(self.model, self.alias or "champion")
+            if held is not None:
+                return held
+        versions = registry.versions(self.model)
+        for version in versions:
+            if version.version == self.version:
+                return version
+        wanted = f"@{self.alias}" if self.version is None else f":{self.version}"
+        known = ", ".join(f"{item.name}:{item.version}" for item in versions) or "none"
+        raise NotFoundError(
+            f"there is no {self.model}{wanted}; registered: {known}",
+            hint="train one: engine run pipeline=…; see engine models list",
+        )
 
 
 def wanted_model(project: Project, rest: Sequence[str]) -> Wanted:
@@ -55,6 +75,7 @@ def _declared(project: Project, words: Sequence[str]) -> Wanted:
 
     declared = declare(project, words)
     name, alias = declared.spec.registry.model or declared.spec.name, declared.spec.registry.alias
+    plugins = declared.settings.plugins + declared.settings.extra_plugins
     held = Stores(project, declared.settings).registry.alias(name, alias)
     warnings: tuple[str, ...] = ()
     if held is not None:
@@ -67,4 +88,6 @@ def _declared(project: Project, words: Sequence[str]) -> Wanted:
             warnings = (
                 f"conf/ declares other features than {name}:{held.version} was trained with, which is what answers: {listed}",
             )
-    return Wanted(project, name, alias, None, declared.settings.stores, declared.spec.name, warnings)
+    return Wanted(
+        project, name, alias, None, declared.settings.stores, declared.settings.stores.online, plugins, warnings
+    )

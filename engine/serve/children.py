@@ -21,7 +21,9 @@ def start_child(target: Callable[..., Any], arguments: tuple[Any, ...], name: st
     main = sys.modules["__main__"]
     child = multiprocessing.get_context("spawn").Process(target=target, args=arguments, name=name)
     with _STARTING:
-        hidden = {key: main.__dict__.pop(key) for key in ("__file__", "__spec__") if key in main.__dict__}
+        hidden: dict[str, Any] = {
+            key: main.__dict__.pop(key) for key in ("__file__", "__spec__") if key in main.__dict__
+        }
         main.__spec__ = None
         try:
             child.start()

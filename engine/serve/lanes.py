@@ -53,9 +53,8 @@ class LaneMaker:
         return Lane(scorer, log, door, arm)
 
     def close(self, lane: Lane) -> None:
-        """Let go of a lane that answers no more."""
+        """Let go of a lane that answers no more; its state stays open, since the store is shared."""
         lane.log.writer.close()
-        lane.door.close()
         version = lane.served.version
         self.metrics.model.remove(
             version.name, str(version.version), version.digest[:12], lane.served.program.digest[:12], lane.arm

@@ -70,7 +70,7 @@ def load_served(folder: Path, version: ModelVersion, root: Path) -> Served:
         raise IntegrityError(
             f"{_label(version)}: {'; '.join(problems)}", hint="register the model again: run its pipeline"
         )
-    catalogue = load_catalogue(root, tuple(read_document(folder / "provenance.json")["plugins"]))
+    catalogue = load_catalogue(root, read_plugins(folder))
     model = load_model(folder, catalogue)
     problems = check_golden(folder, catalogue)
     if problems:
@@ -116,6 +116,11 @@ def _differences(program: FeatureProgram, described: Mapping[str, Any]) -> list[
     words += [f"feature `{name}` is missing" for name in sorted(recorded.keys() - found.keys())]
     words += [f"feature `{name}` was added" for name in sorted(found.keys() - recorded.keys())]
     return words
+
+
+def read_plugins(folder: Path) -> tuple[str, ...]:
+    """The plugins that a package was made with."""
+    return tuple(read_document(folder / "provenance.json")["plugins"])
 
 
 def _sources(folder: Path) -> dict[str, SourceProgram]:

@@ -114,14 +114,3 @@ def check_state(program: FeatureProgram, history: History, label: str) -> None:
             f" {history.program_digest[:12]}",
             hint="fill one for this program: engine features materialize",
         )
-
-
-class NoHistory:
-    """The state of a program that reads no source: there is nothing to find."""
-
-    def __init__(self, program: FeatureProgram) -> None:
-        self.program_digest = program.digest
-
-    def read(self, spine: pl.DataFrame) -> Mapping[str, pl.DataFrame]:  # noqa: ARG002 - a state's signature
-        """Find nothing."""
-        return {}

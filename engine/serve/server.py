@@ -24,8 +24,10 @@ from engine.errors import ExitCode, NotFoundError
 from engine.records import ModelVersion
 from engine.serve.app import Application, Limits
 from engine.serve.feedback import FeedbackStore, decode_feedback
-from engine.serve.lanes import LaneMaker, OpenState
+from engine.serve.lanes import LaneMaker
 from engine.serve.metrics import Metrics
+from engine.serve.opening import STATE_PLUGINS, States
+from engine.serve.package import read_plugins
 from engine.serve.prediction_log import decode_predictions
 from engine.serve.protocol import LimitedProtocol
 from engine.serve.sealing import Sealer
@@ -51,7 +53,8 @@ class ServePlan:
     version: int | None
     database: str
     artefacts: Path
-    online: str | None = None
+    online: str
+    plugins: tuple[str, ...] = ()
     token: str | None = None
     connections: int = 1024
     poll_seconds: float = 0.5
@@ -96,7 +99,7 @@ def find_version(plan: ServePlan, registry: Registry) -> ModelVersion:
 class Process:
     """What a serving process holds open."""
 
-    def __init__(self, plan: ServePlan, open_state: OpenState, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: ServePlan, say: Callable[[str], None]) -> None:
         """Open everything; raises `EngineError`, and leaves nothing open then."""
         self.plan = plan
         self._say = say
@@ -104,10 +107,13 @@ class Process:
         version = find_version(plan, self._registry)
         metrics, clock = Metrics(), SystemClock()
         journal = EventJournal(plan.events, plan.model)
+        store = LocalArtefactStore(plan.artefacts)
+        plugins = plan.plugins or (*read_plugins(store.open(version.digest)), *STATE_PLUGINS)
+        self.states = States(plan.online, plan.model, plan.root, tuple(dict.fromkeys(plugins)))
         self.maker = LaneMaker(
-            LocalArtefactStore(plan.artefacts),
+            store,
             plan.root,
-            open_state,
+            self.states.open,
             journal,
             plan.predictions,
             plan.log_limits,
@@ -158,6 +164,7 @@ class Process:
             self.maker.close(lane)
         self.service.feedback.writer.close()
         self.service.journal.close()
+        self.states.close()
 
 
 class _Server(uvicorn.Server):
@@ -190,14 +197,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run_process(plan: ServePlan, open_state: OpenState, listening: socket, started: Callable[[Process], None]) -> int:
+def run_process(plan: ServePlan, listening: socket, started: Callable[[Process], None]) -> int:
     """Serve in this process until told to stop."""
     import uvloop  # noqa: PLC0415 - start-up time of other commands
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    process = Process(plan, open_state, say)
+    process = Process(plan, say)
     try:
         uvloop.run(process.serve(listening, started))
     finally:

@@ -45,10 +45,6 @@ class StateDoor(Protocol):
         """Say in canonical JSON how far the state is, by source; cheap, may be some seconds old."""
         ...
 
-    def close(self) -> None:
-        """Let go of the state."""
-        ...
-
 
 @dataclass(frozen=True)
 class Lane:

@@ -108,10 +108,6 @@ class Door:
                 self._mark = canonical_json(dict(self._sources())).decode()
         return self._mark
 
-    def close(self) -> None:
-        """Let go of the state."""
-        self.state.close()
-
     def _sources(self) -> Iterator[tuple[str, dict[str, int | str | None]]]:
         for name in self.served.program.feature_sources:
             found = self.state.watermark(name)

@@ -19,7 +19,6 @@ from socket import socket
 
 from engine.errors import EngineError, ExitCode, UnavailableError
 from engine.serve.children import start_child
-from engine.serve.opening import state_opener
 from engine.serve.server import DRAIN_SECONDS, Process, ServePlan, run_process
 
 _RESTARTS, _RESTART_SECONDS = 20, 1.0
@@ -35,7 +34,7 @@ class Started:
 
 def serve_here(plan: ServePlan, listening: socket, started: Callable[[Started], None]) -> int:
     """Serve in this process."""
-    return run_process(plan, state_opener(plan), listening, lambda process: started(_describe(process)))
+    return run_process(plan, listening, lambda process: started(_describe(process)))
 
 
 def serve_workers(plan: ServePlan, listening: socket, count: int, started: Callable[[Started], None]) -> int:

@@ -140,7 +140,9 @@ class Server:
     def service(self) -> Service:
         return self.app.service
 
-    async def ask(self, method: str, path: str, body: bytes | dict[str, Any] | list[Any] = b"", **headers: str) -> Answer:
+    async def ask(
+        self, method: str, path: str, body: bytes | dict[str, Any] | list[Any] = b"", **headers: str
+    ) -> Answer:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent: list[dict[str, Any]] = []
         parts = iter([{"type": "http.request", "body": content, "more_body": False}])

@@ -63,8 +63,13 @@ def test_rubbish_is_refused_in_words(server: Server, body: bytes, status: int) -
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["rows", "driver", "distance", "hour", "labels", "source", "events", "prediction_id", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["rows", "driver", "distance", "hour", "labels", "source", "events", "prediction_id", "x"]),
+            inner,
+        )
+    ),
     max_leaves=12,
 )
 
@@ -90,14 +95,18 @@ def test_a_pushed_event_is_seen_from_when_it_is_available(server: Server) -> Non
         return float(server.post("/predict", {**ROW, "event_time": at}).json["score"])
 
     before = score("2024-01-31T22:00:00Z")
-    pushed = server.post("/events", {"source": "rides", "events": [EVENT, {**EVENT, "ride_id": "left out", "hour": -1}]})
+    pushed = server.post(
+        "/events", {"source": "rides", "events": [EVENT, {**EVENT, "ride_id": "left out", "hour": -1}]}
+    )
     assert pushed.json == {"accepted": 1, "repeated": 0, "unknowable": 0, "expired": 0, "filtered": 1}
     assert server.post("/events", {"source": "rides", "events": [EVENT]}).json["repeated"] == 1
     log = read_predictions(Path(server.maker.predictions), "rides", server.service.live.champion.served.version.digest)
     assert log["features"].struct.field("driver_far").to_list() == [0.0]
     score("2024-01-31T21:00:00Z")  # exactly when it becomes available
     score("2024-01-31T20:59:59Z")
-    after = read_predictions(Path(server.maker.predictions), "rides", server.service.live.champion.served.version.digest)
+    after = read_predictions(
+        Path(server.maker.predictions), "rides", server.service.live.champion.served.version.digest
+    )
     assert after["features"].struct.field("driver_far").to_list() == [0.0, 1.0, 0.0]
     assert score("2024-01-31T22:00:00Z") != before
 
@@ -118,14 +127,21 @@ def test_an_event_that_does_not_fit_is_refused(server: Server, change: dict[str,
 
 def test_labels_come_late_and_are_revised(server: Server) -> None:
     made = [server.post("/predict", {**ROW, "prediction_id": name}).json for name in ("a", "b", "c")]
-    sent = [{"prediction_id": "a", "label": 0}, {"prediction_id": "b", "label": True}, {"prediction_id": "z", "label": 1}]
+    sent = [
+        {"prediction_id": "a", "label": 0},
+        {"prediction_id": "b", "label": True},
+        {"prediction_id": "z", "label": 1},
+    ]
     assert server.post("/feedback", {"labels": sent}).json["accepted"] == 3
     assert server.post("/feedback", {"prediction_id": "a", "label": 1, "at": "2024-03-01T00:00:00Z"}).status == 200
     assert server.post("/feedback", [{"prediction_id": "b", "label": None}]).status == 200
     root = Path(server.maker.predictions).parent
     history = read_feedback(root / "feedback", "rides")
     assert history.height == 5
-    assert current_labels(history).select("prediction_id", "label", "revisions").rows() == [("z", 1.0, 0), ("a", 1.0, 1)]
+    assert current_labels(history).select("prediction_id", "label", "revisions").rows() == [
+        ("z", 1.0, 0),
+        ("a", 1.0, 1),
+    ]
     joined = labelled_answers(root / "predictions", root / "feedback", "rides")
     assert joined.select("prediction_id", "label", "score").rows() == [("a", 1.0, made[0]["score"])]
     refused = server.post("/feedback", {"prediction_id": "a", "label": 0.5})
@@ -148,7 +164,13 @@ def test_the_log_has_the_bits_of_every_answer(server: Server) -> None:
 
 def test_a_token_is_demanded_of_all_but_probes(project: Rides, tmp_path: Path) -> None:
     server = make_server(project, tmp_path, token="s3cret")
-    assert [server.get(path).status for path in ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")] == [200, 200, 401, 401, 401]
+    assert [server.get(path).status for path in ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")] == [
+        200,
+        200,
+        401,
+        401,
+        401,
+    ]
     assert server.post("/predict", ROW).status == 401
     assert server.post("/predict", ROW, authorization="Bearer s3cre").status == 401
     assert server.post("/predict", ROW, authorization="Bearer s3cret").status == 200
