@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ Integers: TypeAlias = npt.NDArray[Any]
 """64-bit integers, or Python integers (dtype object) where 64 bits do not suffice."""
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+N = TypeVar("N", float, npt.NDArray[np.float64])
 
 _BLOCK = 1 << 16
 _INT64 = 2**63
@@ -35,11 +36,17 @@ def quantise(values: pl.Series, decimals: int) -> tuple[npt.NDArray[np.int64], F
     valid = values.is_not_null().to_numpy()
     if not values.dtype.is_float():
         return values.cast(pl.Int64).fill_null(0).to_numpy(), valid
-    doubles = values.fill_null(0.0).to_numpy()
+    quanta, fits = quantise_doubles(values.fill_null(0.0).to_numpy(), decimals)
+    valid = valid & fits
+    return np.where(valid, quanta, 0), valid
+
+
+def quantise_doubles(doubles: Doubles, decimals: int) -> tuple[npt.NDArray[np.int64], Flags]:
+    """The same for doubles without nulls: the nearest multiples, and which of them are small enough."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(doubles * 10.0**decimals)
-        valid = valid & (np.abs(scaled) <= QUANTUM_LIMIT)
-    return np.where(valid, scaled, 0.0).astype(np.int64), valid
+        fits = np.abs(scaled) <= QUANTUM_LIMIT
+    return np.where(fits, scaled, 0.0).astype(np.int64), fits
 
 
 def to_doubles(values: Integers) -> Doubles:
@@ -47,38 +54,54 @@ def to_doubles(values: Integers) -> Doubles:
     return values.astype(np.float64)
 
 
+# The formulas: one rounding each step, in this order. They take doubles, of one row or of many.
+
+
+def sum_formula(total: N, scale: float) -> N:
+    """The sum: the exact integer rounded once (by the caller), then one division."""
+    return total / scale
+
+
+def mean_formula(count: N, total: N, scale: float) -> N:
+    """The mean: the exact sum over count x 10**decimals."""
+    return total / (count * scale)
+
+
+def variance_formula(count: N, spread: N) -> N:
+    """The sample variance in quanta, from the exact integer n * sum(x^2) - sum(x)^2 rounded once."""
+    return spread / (count * (count - 1.0))
+
+
+def smoothed_formula(count: N, total: N, scale: float, prior: tuple[float, float]) -> N:
+    """The mean shrunk towards a prior (value, weight): (sum + value * weight) / (count + weight)."""
+    value, weight = prior
+    return (sum_formula(total, scale) + value * weight) / (count + weight)
+
+
 def finalise_sum(total: Integers, decimals: int) -> Doubles:
-    """The sum as a double: the exact integer rounded once, then one division."""
-    return to_doubles(total) / 10.0**decimals
+    """The sum as a double."""
+    return sum_formula(to_doubles(total), 10.0**decimals)
 
 
 def finalise_mean(count: Integers, total: Integers, decimals: int) -> Doubles:
-    """The mean, NaN where there is no value: the exact sum over count x 10**decimals."""
+    """The mean, NaN where there is no value."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = to_doubles(total) / (to_doubles(count) * 10.0**decimals)
+        mean = mean_formula(to_doubles(count), to_doubles(total), 10.0**decimals)
     return np.where(count > 0, mean, np.nan)
 
 
 def finalise_std(count: Integers, spread: Doubles, decimals: int) -> Doubles:
-    """The sample standard deviation, NaN below two values.
-
-    `spread` is the exact integer n * sum(x^2) - sum(x)^2 (never negative), rounded once; its cancellation is exact.
-    """
-    pairs = to_doubles(count) * (to_doubles(count) - 1.0)
+    """The sample standard deviation, NaN below two values; `spread` is never negative, its cancellation is exact."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.sqrt(spread / pairs) / 10.0**decimals
+        deviation = sum_formula(np.sqrt(variance_formula(to_doubles(count), spread)), 10.0**decimals)
     return np.where(count > 1, deviation, np.nan)
 
 
 def finalise_smoothed(count: Integers, total: Integers, decimals: int, prior: tuple[float, float]) -> Doubles:
-    """The mean shrunk towards a prior: (sum + value * weight) / (count + weight), where `prior` is (value, weight).
-
-    Every step is one rounding of doubles, in this order; without a value it is the prior itself.
-    """
-    value, weight = prior
+    """The smoothed mean; without a value it is the prior itself."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (finalise_sum(total, decimals) + value * weight) / (to_doubles(count) + weight)
-    return np.where(count > 0, mean, value)
+        mean = smoothed_formula(to_doubles(count), to_doubles(total), 10.0**decimals, prior)
+    return np.where(count > 0, mean, prior[0])
 
 
 def quantile_rank(count: Integers, q: float) -> npt.NDArray[np.int64]:

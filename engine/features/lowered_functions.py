@@ -96,17 +96,35 @@ def cast(expr: pl.Expr, source: str, target: str) -> pl.Expr:
             return expr.cast(DTYPES[target], strict=False)
 
 
-def _compare(operator: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
+_COMPARE: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+    "=": lambda left, right: left == right,
+    "<>": lambda left, right: left != right,
+    "<": lambda left, right: left < right,
+    "<=": lambda left, right: left <= right,
+    ">": lambda left, right: left > right,
+    ">=": lambda left, right: left >= right,
+}
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def compare(sign: str, left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    """A comparison with its constant on the right: on the left, Polars gives one row where the other side is all null."""
+    if not left.meta.root_names() and right.meta.root_names():
+        return _COMPARE[_MIRRORED.get(sign, sign)](right, left)
+    return _COMPARE[sign](left, right)
+
+
+def _compare(sign: str) -> Build:
     def build(args: Args, _type: str, _node: Call) -> pl.Expr:
         left, right = align(args)
-        return operator(left, right)
+        return compare(sign, left, right)
 
     return build
 
 
 def _between(args: Args, _type: str, _node: Call) -> pl.Expr:
     value, low, high = align(args)
-    return (value >= low) & (value <= high)
+    return compare(">=", value, low) & compare("<=", value, high)
 
 
 def _in(args: Args, _type: str, node: Call) -> pl.Expr:
@@ -114,7 +132,7 @@ def _in(args: Args, _type: str, node: Call) -> pl.Expr:
     constants = [item.value for item in node.args[1:] if isinstance(item, Literal)]
     if len(constants) == len(items) > _MANY and len({part.type for part in args}) == 1:
         return value.is_in(pl.Series(constants, dtype=DTYPES[args[0].type]).implode())
-    tests = [value == item for item in items]
+    tests = [compare("=", value, item) for item in items]
     while len(tests) > 1:  # a balanced tree: a long list must not nest deeply
         tests = [
             reduce(lambda left, right: left | right, tests[start : start + 2]) for start in range(0, len(tests), 2)
@@ -131,7 +149,7 @@ def _like(args: Args, _type: str, node: Call) -> pl.Expr:
 
 def _nullif(args: Args, type_: str, _node: Call) -> pl.Expr:
     left, right = align(args)
-    same = (left == right).fill_null(value=False)
+    same = compare("=", left, right).fill_null(value=False)
     return pl.when(~same).then(args[0].expr).cast(DTYPES[type_])
 
 
@@ -227,16 +245,16 @@ ARITHMETIC: dict[str, Callable[..., pl.Expr]] = {
 TWICE = frozenset({"between", "in", "%", "nullif", "parse_timestamp"})
 """Functions that use an argument more than once."""
 
-NOT_FINITE = frozenset({"ln", "log10", "exp", "sqrt", "power", "round"})
-"""Functions whose double may not be finite, though their arguments are."""
+NOT_FINITE = frozenset({"ln", "log10", "exp", "sqrt", "power", "round", "floor", "ceil"})
+"""Functions whose double may not be finite or may be a negative zero, though their arguments are neither."""
 
 BUILD: dict[str, Build] = {
-    "=": _compare(lambda left, right: left == right),
-    "<>": _compare(lambda left, right: left != right),
-    "<": _compare(lambda left, right: left < right),
-    "<=": _compare(lambda left, right: left <= right),
-    ">": _compare(lambda left, right: left > right),
-    ">=": _compare(lambda left, right: left >= right),
+    "=": _compare("="),
+    "<>": _compare("<>"),
+    "<": _compare("<"),
+    "<=": _compare("<="),
+    ">": _compare(">"),
+    ">=": _compare(">="),
     "and": lambda args, _type, _node: _bool(args[0]) & _bool(args[1]),
     "or": lambda args, _type, _node: _bool(args[0]) | _bool(args[1]),
     "not": lambda args, _type, _node: ~_bool(args[0]),

@@ -4,9 +4,10 @@ Enters: named expressions and the types of the frame's columns. Leaves: a `Lower
 `evaluate`. Called by `sources`, `windows`, `label` and `compute`. Three things make it safe, each held by a test:
 
 - Polars divides by a scalar through its reciprocal when there are many rows and directly when there is one, and raises
-  to the power of a column otherwise than to that of its only value. So every constant inside a divisor is a real column
-  here, no column is secretly a scalar, and a single row is evaluated as two.
-- Doubles that are not finite become null. Sums, products and quotients carry a non-finite value on, so one check at the
+  to the power of a column otherwise than to that of its only value. So every constant inside a divisor or a power is a
+  real column here, no column is secretly a scalar, and a single row is evaluated as two.
+- Doubles that are not finite become null, and there is one zero (Polars turns `0.0 - x` round and leaves `x + 0.0` out,
+  for constants only). Sums, products and quotients carry a non-finite value on, so one check at the
   end of such a chain equals a check after each step; a divisor is checked on its own.
 - A value that is used twice is made once, in an earlier stage: nothing is evaluated exponentially often.
 """
@@ -29,6 +30,7 @@ from engine.features.lowered_functions import (
     Part,
     align,
     cast,
+    compare,
     literal,
     wide,
     widen,
@@ -126,11 +128,12 @@ class _Builder:
         return Part(pl.col(name), part.type, part.stage + 1, part.raw, simple=True)
 
     def guarded(self, part: Part) -> Part:
-        """The same value with doubles that are not finite made null."""
+        """The same value with doubles that are not finite made null, and negative zeros made zeros."""
         if not part.raw:
             return part
         made = self.hoist(part)
-        return Part(pl.when(made.expr.is_finite()).then(made.expr), "f64", made.stage)
+        value = made.expr
+        return Part(pl.when(value == 0).then(pl.lit(0.0)).when(value.is_finite()).then(value), "f64", made.stage)
 
     def _constant(self, value: Any, type_: str) -> Part:
         if type_ == "null":
@@ -157,7 +160,7 @@ class _Builder:
             test = self.guarded(self.lower(condition, solid=solid))
             if operand is not None:
                 left, right = align([operand, test])
-                test = Part(left == right, "bool", test.stage)
+                test = Part(compare("=", left, right), "bool", test.stage)
             then = widen(self.guarded(self.lower(value, solid=solid)), result)
             stage = max(stage, test.stage, then.stage)
             holds = test.expr.cast(pl.Boolean)
@@ -173,6 +176,8 @@ class _Builder:
             return self._arithmetic(node.name, args)
         if node.name == "/":
             return self._divide(args[0], self.lower(node.args[1], solid=True))
+        if node.name == "power":
+            args = [self.lower(argument, solid=True) for argument in node.args]
         args = [self.guarded(part) for part in args]
         if node.name in TWICE:
             args = [self.hoist(part) for part in args]

@@ -367,6 +367,28 @@ def test_deep_expressions_are_evaluated_once_a_node() -> None:
     assert value_of(text, x=5.0) == 5.0
 
 
+@pytest.mark.parametrize(
+    "text", ["0.5 < ABS(x / 0)", "3 = CEIL(x / 0)", "'a' >= LOWER(NULLIF(s, s))", "2 IN (ABS(x / 0), 1)"]
+)
+def test_a_constant_is_compared_with_a_column_that_is_null_throughout(text: str) -> None:
+    assert evaluate(lower({"r": parse(text)}, TYPES), FRAME[:7])["r"].to_list() == [None] * 7
+
+
+def test_there_is_one_zero() -> None:
+    texts = [
+        "-x",
+        "0.0 - x",
+        "CEIL(x - 0.5)",
+        "ROUND(-x / 9)",
+        "x * -5e-324",
+        "CAST('-0' AS double) + x",
+        "FLOOR(-x) + 0.0",
+    ]
+    frame = pl.DataFrame({"x": [0.0, 0.0, 0.1]})
+    made = evaluate(lower({text: parse(text) for text in texts}, {"x": "f64"}), frame)
+    assert bits(pl.Series(made.row(0))) == bits(pl.Series([0.0] * len(texts)))
+
+
 def test_an_invalid_tree_is_refused() -> None:
     with pytest.raises(ExpressionError, match="not an expression tree"):
         from_json({"node": "call", "name": 3})
