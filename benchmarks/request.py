@@ -29,7 +29,15 @@ from engine.spec import FEATURE_KINDS, SourceSpec, SpineSpec
 
 KEYS, EVENTS, TREES, REQUESTS = 8, 1000, 500, 2000
 DAY = 86_400_000_000
-COLUMNS = {"id": "i64", "user": "i64", "at": "timestamp", "amount": "f64", "items": "i64", "shop": "str", "status": "str"}
+COLUMNS = {
+    "id": "i64",
+    "user": "i64",
+    "at": "timestamp",
+    "amount": "f64",
+    "items": "i64",
+    "shop": "str",
+    "status": "str",
+}
 
 
 class Nowhere(msgspec.Struct, frozen=True):
@@ -51,9 +59,13 @@ def make_program() -> FeatureProgram:
     features["night"] = {"expr": "hour NOT BETWEEN 6 AND 21"}
     features["to_mean"] = {"expr": "amount / NULLIF(amount_mean_30d, 0)", "default": 1.0}
     for place in range(26):
-        features[f"made_{place}"] = {"expr": f"COALESCE((amount - amount_mean_1d) / (amount_std_30d + {place + 1}), items)"}
+        features[f"made_{place}"] = {
+            "expr": f"COALESCE((amount - amount_mean_1d) / (amount_std_30d + {place + 1}), items)"
+        }
     nowhere = Nowhere()
-    source = SourceSpec(kind="n", params=nowhere, columns=COLUMNS, key=("user",), time="at", id="id", decimals={"amount": 2})
+    source = SourceSpec(
+        kind="n", params=nowhere, columns=COLUMNS, key=("user",), time="at", id="id", decimals={"amount": 2}
+    )
     typed = {
         name: msgspec.convert(feature, next(FEATURE_KINDS[key] for key in FEATURE_KINDS if key in feature))
         for name, feature in features.items()
@@ -113,13 +125,18 @@ def main() -> None:
     columns = [name for name in names if program.output_types[name] in {"f64", "i64", "bool"}]
     x = chance.normal(size=(20_000, len(columns)))
     booster = lightgbm.train(
-        {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 2},
+        {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1},
         lightgbm.Dataset(x, (x[:, 0] + x[:, 1] * x[:, 2] + chance.normal(size=20_000) > 0).astype(float)),
         TREES,
     )
     numbers = prepare_columns(prepared, FittedEncoders(), columns)
     rows = [
-        {"event_time": 60 * DAY - dice.randrange(DAY), "user": dice.randrange(KEYS), "amount": dice.random() * 90, "items": 3}
+        {
+            "event_time": 60 * DAY - dice.randrange(DAY),
+            "user": dice.randrange(KEYS),
+            "amount": dice.random() * 90,
+            "items": 3,
+        }
         for _ in range(REQUESTS)
     ]
 
