@@ -17,6 +17,7 @@ BODIES: Mapping[str, str] = {
     "probe.latency": "engine.nodes.probe_latency:probe_latency",
     "probe.size": "engine.nodes.probe_latency:probe_size",
     "probe.columns": "engine.nodes.probe_columns:probe_columns",
+    "probe.parity": "engine.nodes.probe_parity:probe_parity",
     "gate": "engine.nodes.gate:judge",
     "package": "engine.nodes.package:package_model",
 }

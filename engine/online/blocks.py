@@ -27,6 +27,7 @@ Hashes: TypeAlias = npt.NDArray[np.uint64]
 
 _NUMBERS = {"i64": "<i8", "timestamp": "<i8", "f64": "<f8", "bool": "u1"}
 _HEAD = 4
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,27 @@ class Block:
 
     def _move_texts(self, records: Records, index: int, pieces: list[bytes], size: int) -> int:
         offsets, lengths = records[f"o{index}"], records[f"l{index}"]
-        if len(records) == 1:
-            start, length = int(offsets[0]), int(lengths[0])
-            pieces.append(self.heap[start : start + length])
-            offsets[0] = size
-            return size + length
+        if len(records) <= _FEW:  # a loop takes less than sorting does
+            return self._move_few(offsets, lengths.tolist(), pieces, size)
         keys = offsets.astype(np.uint64) << np.uint64(32) | lengths
         distinct, inverse = np.unique(keys, return_inverse=True)
         starts, sizes = distinct >> np.uint64(32), distinct & np.uint64(0xFFFFFFFF)
         pieces += [self.heap[a : a + b] for a, b in zip(starts.tolist(), sizes.tolist(), strict=True)]
         offsets[:] = (size + np.cumsum(sizes) - sizes)[inverse]
         return size + int(sizes.sum())
+
+    def _move_few(self, offsets: npt.NDArray[np.uint32], lengths: list[int], pieces: list[bytes], size: int) -> int:
+        moved: dict[tuple[int, int], int] = {}
+        places = []
+        for item in zip(offsets.tolist(), lengths, strict=True):
+            place = moved.get(item)
+            if place is None:
+                place = moved[item] = size
+                pieces.append(self.heap[item[0] : item[0] + item[1]])
+                size += item[1]
+            places.append(place)
+        offsets[:] = places
+        return size
 
     def frame(self) -> pl.DataFrame:
         """The rows as a frame with the layout's columns and types."""

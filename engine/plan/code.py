@@ -51,6 +51,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "probe.latency": (*_PROBE, "nodes/probe_latency.py"),
     "probe.size": (*_PROBE, "nodes/probe_latency.py"),
     "probe.columns": (*_PROBE, "nodes/probe_columns.py"),
+    "probe.parity": (*_PROBE, "nodes/probe_parity.py", "nodes/features.py", "online/*.py"),
     "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/*.py"),
     "promote": (),
 }
@@ -67,6 +68,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "probe.training": ("polars", "numpy"),
     "probe.latency": ("polars", "numpy"),
     "probe.columns": ("polars",),
+    "probe.parity": ("polars", "numpy"),
     "package": ("polars", "numpy"),
 }
 

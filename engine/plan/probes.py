@@ -117,7 +117,8 @@ PROBES: Mapping[str, Compile] = {
     "latency": _plain,
     "size": _plain,
     "columns": _columns,
+    "parity": _plain,
 }
 # Which probes evaluate features, and so read the sources; which look at rows; all look at the model.
-READS_SOURCES = frozenset({"behaviour", "leakage"})
-READS_ROWS = frozenset({"behaviour", "leakage", "training", "latency", "columns"})
+READS_SOURCES = frozenset({"behaviour", "leakage", "parity"})
+READS_ROWS = frozenset({"behaviour", "leakage", "training", "latency", "columns", "parity"})

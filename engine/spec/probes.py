@@ -71,4 +71,11 @@ class ColumnsProbe(Spec, frozen=True, kw_only=True):
     names: tuple[Identifier, ...]
 
 
-Probe: TypeAlias = BehaviourProbe | LeakageProbe | TrainingProbe | LatencyProbe | SizeProbe | ColumnsProbe
+class ParityProbe(Spec, frozen=True, kw_only=True):
+    """Compute features of at most `rows` rows again as serving would, from at most `events` events, out of order."""
+
+    rows: PositiveInt = 40
+    events: PositiveInt = 15_000
+
+
+Probe: TypeAlias = BehaviourProbe | LeakageProbe | TrainingProbe | LatencyProbe | SizeProbe | ColumnsProbe | ParityProbe

@@ -27,6 +27,7 @@ from .probing import (
     LatencyParams,
     LeakageParams,
     MftParams,
+    ParityParams,
     SizeParams,
     TrainingParams,
 )
@@ -189,6 +190,7 @@ def components() -> tuple[Component, ...]:
         "training": (TrainingParams, "a step helps, a tiny batch is learnt by heart, files keep every bit"),
         "latency": (LatencyParams, "scoring is fast enough"),
         "size": (SizeParams, "the model is small enough"),
+        "parity": (ParityParams, "serving computes what training used, to the last bit"),
     }
     return tuple(
         Component("gate", kind, params, _build(kind), ("numpy", "scipy"), doc) for kind, (params, doc) in kinds.items()

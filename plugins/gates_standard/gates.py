@@ -39,6 +39,7 @@ from .judging import (
     words_of,
 )
 from .leakage import judge_leakage
+from .parity import judge_parity
 from .slices import judge_slices, threshold_measure
 
 P = TypeVar("P", bound=Params)
@@ -237,6 +238,7 @@ _JUDGEMENTS: Mapping[str, Callable[[Any, Evidence, str], Findings]] = {
     "training": judge_training,
     "latency": judge_latency,
     "size": judge_size,
+    "parity": judge_parity,
 }
 
 

@@ -20,6 +20,7 @@ from engine.spec.probes import (
     LatencyProbe,
     LeakageCheck,
     LeakageProbe,
+    ParityProbe,
     Probe,
     SizeProbe,
     TrainingProbe,
@@ -211,3 +212,18 @@ class TrainingParams(Params, frozen=True, kw_only=True):
     def demands(self) -> Mapping[str, Probe]:
         """Ask for small trainings."""
         return {"training": TrainingProbe(batch=self.batch, sample=self.sample)}
+
+
+class ParityParams(Params, frozen=True, kw_only=True):
+    """Serving computes what training used, to the last bit.
+
+    At most `rows` rows are computed again, each alone, by the model's own program, from a state that got the events they can
+    see (at most `events`; always one row's) out of order. No bit may differ.
+    """
+
+    rows: PositiveInt = 40
+    events: PositiveInt = 15_000
+
+    def demands(self) -> Mapping[str, Probe]:
+        """Ask for a replay."""
+        return {"parity": ParityProbe(rows=self.rows, events=self.events)}

@@ -35,7 +35,7 @@ PARAMS = {
     "latency": {"max_ms": 10},
     "size": {"max_mb": 1},
 }
-PROBED = ("mft", "inv", "dir", "leakage", "training", "latency", "size")
+PROBED = ("mft", "inv", "dir", "leakage", "training", "latency", "size", "parity")
 SCORED = [kind for kind in KINDS if kind not in ("data_validation", "min_rows", *PROBED)]
 AGAINST_CHAMPION = ("not_worse_than_champion", "better_than_champion", "guardrails")
 BEHAVED = {"rows": 400, "matched": 400, "unchanged": 0, "failed": 0, "not_finite": 0, "failing": [], "minimised": []}
@@ -55,6 +55,8 @@ PROBES = {
     },
     "latency": {"rows": 1, "milliseconds": [0.1] * 99 + [2.0]},
     "size": {"bytes": 1000, "files": {"model.txt": 1000}},
+    "parity": {"compared": 80, "mismatches": 0, "missing": 0, "extra": 0, "rows": 40, "events": 900, "examples": [],
+               "features": {"a": {"mismatches": 0, "missing": 0, "extra": 0}, "b": {"mismatches": 0, "missing": 0, "extra": 0}}},
 }  # fmt: skip
 HEALTHY = {"flights": {"rows": 9, "findings": [{"rule": "unique(id)", "status": "pass", "severity": "block"}]}}
 
@@ -180,7 +182,7 @@ def test_what_was_not_measured_is_inconclusive(kind):
     component = CATALOGUE.get("gate", kind)
     demands = msgspec.convert(PARAMS.get(kind, {}), component.params).demands()
     assert len(demands) == 1
-    assert set(demands) <= {"behaviour", "leakage", "training", "latency", "size", "columns"}
+    assert set(demands) <= {"behaviour", "leakage", "training", "latency", "size", "columns", "parity"}
 
 
 @pytest.mark.parametrize("kind", AGAINST_CHAMPION)
@@ -366,3 +368,17 @@ def test_shipped_groups_are_parameters_of_their_components(path):
         own = {key: value for key, value in declared.items() if key not in ("kind", "task", "severity", "doc")}
         component = catalogue.get(role, declared["kind"])
         assert component.build(msgspec.convert(own, component.params))
+
+
+@pytest.mark.parametrize("kind", ["mismatches", "missing", "extra"])
+def test_one_differing_value_fails_parity_and_names_the_feature(kind):
+    counts = {"mismatches": 0, "missing": 0, "extra": 0}
+    example = {"feature": "b", "row": "7", "trained": "0x1.8p+1", "served": "None"}
+    answer = {**PROBES["parity"], kind: 1, "features": {"a": counts, "b": {**counts, kind: 1}}, "examples": [example]}
+    result = decide("parity", evidence(probes={"parity": answer}))
+    assert result.status == "fail"
+    assert "features: b; row 7: b was 0x1.8p+1" in result.reason
+
+
+def test_parity_of_nothing_fails():
+    assert decide("parity", evidence(probes={"parity": {**PROBES["parity"], "compared": 0}})).status == "fail"
