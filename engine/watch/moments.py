@@ -1,0 +1,104 @@
+"""Second moments of normal scores: what of a chunk says how its columns hang together. Additive.
+
+Enters: rows and the frozen scale. Leaves: sums, products and squared products over the columns of numbers, from at most
+20,000 rows of a batch, evenly taken. Called by `profile`; judged by `dependence_evidence`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import polars as pl
+from scipy import special
+
+from engine.watch.frozen import FrozenColumn, FrozenTable, doubles_of, is_number
+
+ROWS = 20_000
+MAX_COLUMNS = 200  # beyond that, pairs are too many to be told apart and to be kept
+
+
+class Moments(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `rows` complete rows: `names` (J), and float64 in row order: `sums` (J), `products` and `squares` (J, J) each."""
+
+    rows: int
+    names: tuple[str, ...]
+    sums: bytes
+    products: bytes
+    squares: bytes
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Give the three as arrays."""
+        count = len(self.names)
+        parts = [np.frombuffer(item, dtype=np.float64) for item in (self.sums, self.products, self.squares)]
+        return parts[0], parts[1].reshape(count, count), parts[2].reshape(count, count)
+
+
+def moments_of(rows: pl.DataFrame, frozen: FrozenTable) -> Moments | None:
+    """Take the moments of a batch; `None` when fewer than two columns of numbers are usable."""
+    columns = [column for column in frozen.numbers if _usable(rows, column)][:MAX_COLUMNS]
+    if len(columns) < 2:
+        return None
+    step = max(1, rows.height // ROWS)
+    drawn = rows.select([column.name for column in columns]).gather_every(step) if step > 1 else rows
+    scores = np.empty((drawn.height, len(columns)))
+    for index, column in enumerate(columns):
+        scores[:, index] = _normal_scores(doubles_of(drawn[column.name]), column)
+    squared = scores * scores
+    return Moments(
+        rows=drawn.height,
+        names=tuple(column.name for column in columns),
+        sums=scores.sum(axis=0).tobytes(),
+        products=(scores.T @ scores).tobytes(),
+        squares=(squared.T @ squared).tobytes(),
+    )
+
+
+def _usable(rows: pl.DataFrame, column: FrozenColumn) -> bool:
+    return column.name in rows.columns and is_number(rows.schema[column.name])
+
+
+def _normal_scores(values: np.ndarray, column: FrozenColumn) -> np.ndarray:
+    """Give values their normal scores on the frozen edges, as `number_evidence.basis_of` gives bins theirs; 0 for none."""
+    edges = np.asarray(column.edges)
+    places = np.searchsorted(edges, values, side="left").clip(1, len(edges) - 1)
+    found = np.asarray(_scores(column))[places - 1]
+    return np.where(np.isfinite(values), found, 0.0)
+
+
+def _scores(column: FrozenColumn) -> np.ndarray:
+    shares = np.asarray(column.shares)
+    middle = np.cumsum(shares) - shares / 2
+    normal = special.ndtri(np.clip(middle, 1e-9, 1 - 1e-9))
+    centred = normal - (shares * normal).sum()
+    spread = np.sqrt((shares * centred**2).sum())
+    return np.asarray(centred / spread if spread > 0 else centred)
+
+
+def merge_moments(left: Moments | None, right: Moments | None) -> Moments | None:
+    """Add the moments of two chunks over the columns that both have."""
+    if left is None or right is None:
+        return left or right
+    if left.names != right.names:
+        both = tuple(name for name in left.names if name in right.names)
+        left, right = _narrowed(left, both), _narrowed(right, both)
+    parts = [a + b for a, b in zip(left.matrices(), right.matrices(), strict=True)]
+    return Moments(
+        rows=left.rows + right.rows,
+        names=left.names,
+        sums=parts[0].tobytes(),
+        products=parts[1].tobytes(),
+        squares=parts[2].tobytes(),
+    )
+
+
+def _narrowed(moments: Moments, names: tuple[str, ...]) -> Moments:
+    kept = [moments.names.index(name) for name in names]
+    sums, products, squares = moments.matrices()
+    grid = np.ix_(kept, kept)
+    return Moments(
+        rows=moments.rows,
+        names=names,
+        sums=sums[kept].tobytes(),
+        products=products[grid].tobytes(),
+        squares=squares[grid].tobytes(),
+    )

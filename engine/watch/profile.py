@@ -1,0 +1,256 @@
+"""What a chunk looks like on the frozen scale: counts, sums and extremes, additive, so profiles of parts merge to the whole's.
+
+Enters: rows (in memory, or lazily, read in batches of bounded size) and a `FrozenTable`. Leaves: a `Profile`, kilobytes
+large whatever the rows. Called by `reference`, by the monitors, and wherever a chunk is made; comparisons read profiles, not
+rows. A broken column is noted and never breaks the others'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from engine.profiling.columns import type_word
+from engine.watch.counting import bucket_of, count_numbers, sketch
+from engine.watch.frozen import Chunk, FrozenColumn, FrozenTable, as_text, doubles_of, is_number
+from engine.watch.moments import Moments, merge_moments, moments_of
+
+VERSION = 1
+BATCH = 100_000
+NEW_VALUES = 50
+_SKETCHED = 20_000  # distinct values of one batch that are sketched at most
+
+
+class ColumnCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a chunk. `cells` as the scale says; nulls, NaN and infinities are none of them.
+
+    `unseen` counts rows with a value that the reference never had, `new` the most frequent of those values. `total` and
+    `squares` are sums of values less the reference's mean, in its standard deviations. `trouble` says why it could not be
+    counted.
+    """
+
+    rows: int = 0
+    nulls: int = 0
+    nans: int = 0
+    infinite: int = 0
+    cells: tuple[int, ...] = ()
+    unseen: int = 0
+    new: tuple[tuple[str, int], ...] = ()
+    total: float = 0.0
+    squares: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    registers: bytes = b""
+    type: str = ""
+    trouble: str = ""
+
+    @property
+    def present(self) -> int:
+        """Rows with a value that has a cell."""
+        return sum(self.cells)
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk. `lost` are columns of the scale that it lacks, `extra` those that the scale does not know, with types."""
+
+    version: int = VERSION
+    rows: int
+    columns: Mapping[str, ColumnCounts]
+    lost: tuple[str, ...] = ()
+    extra: Mapping[str, str] = {}
+    moments: Moments | None = None
+    start: str | None = None
+    end: str | None = None
+    name: str = ""
+
+
+def profile_rows(rows: Chunk, frozen: FrozenTable, *, name: str = "", batch: int = BATCH) -> Profile:
+    """Profile a chunk; lazy rows are read in batches, so memory is bounded by a batch, not by the chunk."""
+    merged: Profile | None = None
+    for part in batches(rows, batch):
+        found = _profile_batch(part, frozen)
+        merged = found if merged is None else merge_profiles(merged, found)
+    if merged is None:
+        empty = pl.DataFrame(schema=dict(rows.lazy().collect_schema()))
+        merged = _profile_batch(empty, frozen)
+    return msgspec.structs.replace(merged, name=name)
+
+
+def batches(rows: Chunk, batch: int) -> Iterator[pl.DataFrame]:
+    """Give rows in batches: those in memory as they are, lazy ones as they stream."""
+    if isinstance(rows, pl.DataFrame):
+        yield rows
+        return
+    yield from rows.collect_batches(chunk_size=batch, maintain_order=True)
+
+
+def merge_profiles(left: Profile, right: Profile) -> Profile:
+    """Give the profile of two chunks together; the scales must be the same."""
+    names = dict.fromkeys((*left.columns, *right.columns))
+    empty = ColumnCounts()
+    columns = {name: _merge_counts(left.columns.get(name, empty), right.columns.get(name, empty)) for name in names}
+    return Profile(
+        rows=left.rows + right.rows,
+        columns=columns,
+        lost=tuple(name for name in left.lost if name in right.lost),
+        extra={**left.extra, **right.extra},
+        moments=merge_moments(left.moments, right.moments),
+        start=min((item for item in (left.start, right.start) if item), default=None),
+        end=max((item for item in (left.end, right.end) if item), default=None),
+        name=left.name or right.name,
+    )
+
+
+def _merge_counts(left: ColumnCounts, right: ColumnCounts) -> ColumnCounts:
+    new: dict[str, int] = {}
+    for value, count in (*left.new, *right.new):
+        new[value] = new.get(value, 0) + count
+    cells = [list(item.cells) for item in (left, right) if item.cells]
+    added = [sum(pair) for pair in zip(*cells, strict=True)] if len(cells) > 1 else (cells[0] if cells else [])
+    registers = [np.frombuffer(item.registers, dtype=np.uint8) for item in (left, right) if item.registers]
+    return ColumnCounts(
+        rows=left.rows + right.rows,
+        nulls=left.nulls + right.nulls,
+        nans=left.nans + right.nans,
+        infinite=left.infinite + right.infinite,
+        cells=tuple(added),
+        unseen=left.unseen + right.unseen,
+        new=tuple(sorted(new.items(), key=lambda item: (-item[1], item[0]))[: 10 * NEW_VALUES]),
+        total=left.total + right.total,
+        squares=left.squares + right.squares,
+        low=min((item for item in (left.low, right.low) if item is not None), default=None),
+        high=max((item for item in (left.high, right.high) if item is not None), default=None),
+        registers=np.maximum.reduce(registers).tobytes() if registers else b"",
+        type=left.type or right.type,
+        trouble=left.trouble or right.trouble,
+    )
+
+
+def _profile_batch(rows: pl.DataFrame, frozen: FrozenTable) -> Profile:
+    known = frozen.by_name
+    columns = {name: _guarded(rows[name], column) for name, column in known.items() if name in rows.columns}
+    return Profile(
+        rows=rows.height,
+        columns=columns,
+        lost=tuple(name for name in known if name not in rows.columns),
+        extra={name: type_word(dtype) for name, dtype in rows.schema.items() if name not in known},
+        moments=moments_of(rows, frozen),
+    )
+
+
+def _guarded(values: pl.Series, column: FrozenColumn) -> ColumnCounts:
+    kind = type_word(values.dtype)
+    try:
+        return _count(values, column, kind)
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
+        return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, trouble=text)
+
+
+def _count(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
+    if values.dtype == pl.Null:
+        return ColumnCounts(rows=len(values), nulls=len(values), cells=(0,) * column.cells, type=column.type)
+    if is_number(values.dtype) != (column.kind == "number") and column.kind != "identifier":
+        told = f"was {column.type}, is {kind}"
+        return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, trouble=told)
+    if column.kind == "number":
+        return _count_numbers(values, column, kind)
+    if column.kind == "category":
+        return _count_categories(values, column, kind)
+    distinct = as_text(values).drop_nulls().unique().head(_SKETCHED).to_list()
+    return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, registers=sketch(distinct).tobytes())
+
+
+def _count_numbers(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
+    nulls = values.null_count()
+    doubles = doubles_of(values)
+    known = doubles if kind != "f64" and not nulls else doubles[~np.isnan(doubles)] if _has_nan(doubles) else doubles
+    infinite = _count_infinite(known)
+    finite = known[np.isfinite(known)] if infinite else known
+    scaled = (finite - column.mean) / column.scale
+    cells = count_numbers(finite, column.edges)
+    return ColumnCounts(
+        rows=len(values),
+        nulls=nulls,
+        nans=len(doubles) - nulls - len(known),
+        infinite=infinite,
+        cells=tuple(cells.tolist()),
+        total=float(scaled.sum()),
+        squares=float(np.dot(scaled, scaled)),
+        low=float(finite.min()) if len(finite) else None,
+        high=float(finite.max()) if len(finite) else None,
+        type=kind,
+    )
+
+
+def _has_nan(values: np.ndarray) -> bool:
+    return bool(np.isnan(np.min(values))) if len(values) else False
+
+
+def _count_infinite(values: np.ndarray) -> int:
+    if not len(values) or (np.isfinite(values.min()) and np.isfinite(values.max())):
+        return 0
+    return int(np.isinf(values).sum())
+
+
+def _count_categories(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
+    counted = count_values(values)
+    cells, unseen, new = cells_of(counted, column)
+    distinct = list(counted)[:_SKETCHED]
+    return ColumnCounts(
+        rows=len(values),
+        nulls=values.null_count(),
+        cells=tuple(cells),
+        unseen=unseen,
+        new=tuple(sorted(new.items(), key=lambda item: (-item[1], item[0]))[:NEW_VALUES]),
+        type=kind,
+        registers=sketch(distinct).tobytes(),
+    )
+
+
+def count_values(values: pl.Series) -> dict[str, int]:
+    """Count the values of a category, as text, nulls left out."""
+    counted = as_text(values).drop_nulls().value_counts(name="count")
+    return dict(zip(counted[values.name].to_list(), counted["count"].to_list(), strict=True))
+
+
+def cells_of(counted: Mapping[str, int], column: FrozenColumn) -> tuple[list[int], int, dict[str, int]]:
+    """Put counted values into cells; gives the cells, the rows with unseen values, and those values with counts.
+
+    With buckets, unseen values are in one as well, as were all that are rare in the reference.
+    """
+    index = {value: place for place, value in enumerate(column.values)}
+    known = set(column.known)
+    cells = [0] * column.cells
+    new: dict[str, int] = {}
+    for value, count in counted.items():
+        place = index.get(value)
+        if place is not None:
+            cells[place] += count
+            continue
+        if value not in known:
+            new[value] = count
+        if column.buckets:
+            cells[len(column.values) + bucket_of(value, column.buckets)] += count
+    return cells, sum(new.values()), new
+
+
+def encode_profile(profile: Profile) -> bytes:
+    """Write a profile as MessagePack; the bytes depend on it alone."""
+    return msgspec.msgpack.encode(profile, order="deterministic")
+
+
+def decode_profile(data: bytes) -> Profile:
+    """Read what `encode_profile` wrote."""
+    return msgspec.msgpack.decode(data, type=Profile)
+
+
+def merge_all(profiles: Sequence[Profile]) -> Profile:
+    """Merge at least one profile."""
+    merged = profiles[0]
+    for other in profiles[1:]:
+        merged = merge_profiles(merged, other)
+    return merged

@@ -1,0 +1,184 @@
+"""Comparisons of a chunk with a reference: what changed is named first, and broken data is a status."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from engine.watch.compare import Rules, compare
+from engine.watch.counting import _count_many, count_numbers, estimate_distinct, sketch
+from engine.watch.distances import chi_squared
+from engine.watch.profile import decode_profile, encode_profile, merge_profiles, profile_rows
+from engine.watch.reference import Reference, build_reference, decode_reference, encode_reference, split_evenly
+from engine.watch.sequential import find_trends
+
+
+def rows(count: int, seed: int) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    numbers = {f"x{index}": random.normal(size=count) for index in range(6)}
+    return pl.DataFrame(
+        {
+            **numbers,
+            "whole": random.integers(0, 4, count),
+            "colour": random.choice(["red", "green", "blue"], count, p=[0.5, 0.3, 0.2]),
+            "city": random.integers(0, 2_000, count).astype(str),
+            "flag": random.random(count) < 0.3,
+            "id": [f"{seed}-{index}" for index in range(count)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return build_reference(split_evenly(rows(20_000, 1), 10))
+
+
+@pytest.fixture(scope="module")
+def chunk() -> pl.DataFrame:
+    return rows(2_000, 2)
+
+
+def test_nothing_changed(reference: Reference, chunk: pl.DataFrame) -> None:
+    found = compare(reference, profile_rows(chunk, reference.frozen))
+    assert found.status == "ok"
+    assert not found.alarms
+
+
+EVERY_TENTH = pl.int_range(pl.len()) % 10 == 0
+EVERY_HUNDREDTH = pl.int_range(pl.len()) % 100 == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "component"),
+    [
+        (pl.col("x0") + 0.25, "x0", "location"),
+        (pl.col("x0") * 1.3, "x0", "spread"),
+        (pl.when(EVERY_TENTH).then(None).otherwise(pl.col("x1")).alias("x1"), "x1", "nulls"),
+        (pl.when(EVERY_TENTH).then(float("nan")).otherwise(pl.col("x1")).alias("x1"), "x1", "not_finite"),
+        (pl.when(EVERY_TENTH).then(0.0).otherwise(pl.col("x2")).alias("x2"), "x2", "spike"),
+        (pl.when(EVERY_HUNDREDTH).then(50.0).otherwise(pl.col("x2")).alias("x2"), "x2", "range"),
+        (
+            pl.when(EVERY_HUNDREDTH).then(pl.lit("new")).otherwise(pl.col("colour")).alias("colour"),
+            "colour",
+            "new_value",
+        ),
+        (pl.when(EVERY_HUNDREDTH).then(pl.lit("new")).otherwise(pl.col("city")).alias("city"), "city", "new_value"),
+        (pl.when(EVERY_TENTH).then(pl.lit("blue")).otherwise(pl.col("colour")).alias("colour"), "colour", "category"),
+    ],
+)
+def test_what_changed_is_the_first_alarm(
+    reference: Reference, chunk: pl.DataFrame, change: pl.Expr, column: str, component: str
+) -> None:
+    found = compare(reference, profile_rows(chunk.with_columns(change), reference.frozen))
+    assert found.alarms[0].column == column
+    assert component in {part.name for part in found.alarms[0].parts[:3]}
+    assert found.alarms[0].words.startswith(f"{column}: ")
+
+
+def test_correlation_alone(reference: Reference, chunk: pl.DataFrame) -> None:
+    mixed = chunk.with_columns(x1=0.4 * pl.col("x0") + 0.9165 * pl.col("x1"))
+    found = compare(reference, profile_rows(mixed, reference.frozen))
+    assert [item.column for item in found.alarms] == ["x0 with x1"]
+
+
+def test_an_effect_too_small_to_matter_is_no_alarm_however_sure(reference: Reference) -> None:
+    many = rows(200_000, 3).with_columns(pl.col("x0") + 0.06)
+    profile = profile_rows(many, reference.frozen)
+    quiet = {item.column: item.status for item in compare(reference, profile, Rules(effect=0.1)).columns}
+    assert quiet["x0"] == "ok"
+
+
+BROKEN = {
+    "empty": lambda rows: rows[:0],
+    "one row": lambda rows: rows[:1],
+    "all null": lambda rows: rows.with_columns(pl.lit(None).alias("x0"), pl.lit(None, pl.String).alias("colour")),
+    "constant": lambda rows: rows.with_columns(pl.lit(1.0).alias("x0"), pl.lit("red").alias("colour")),
+    "infinite": lambda rows: rows.with_columns(pl.lit(float("inf")).alias("x0")),
+    "lost": lambda rows: rows.drop("x0", "colour"),
+    "new": lambda rows: rows.with_columns(pl.lit(1).alias("extra")),
+    "retyped": lambda rows: rows.with_columns(pl.col("x0").cast(pl.String), pl.lit(4).alias("colour")),
+    "nested": lambda rows: rows.with_columns(pl.concat_list("x0", "x1").alias("colour")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_column_never_hides_the_others(reference: Reference, chunk: pl.DataFrame, name: str) -> None:
+    broken = BROKEN[name](chunk.with_columns(pl.col("x5") + 0.5))
+    profile = profile_rows(broken, reference.frozen)
+    found = compare(reference, profile)
+    assert {item.column for item in found.columns} == set(chunk.columns)
+    if broken.height < 30:
+        assert found.status == "insufficient_data"
+    else:
+        assert "x5" in {item.column for item in found.alarms}
+    if name in {"lost", "retyped"}:
+        assert [item.status for item in found.columns if item.column == "x0"] == ["broken"]
+    assert profile.extra == ({"extra": "i64"} if name == "new" else {})
+
+
+def test_a_reference_of_few_chunks_gives_sizes_and_no_evidence(chunk: pl.DataFrame) -> None:
+    small = build_reference([rows(1_000, 4)])
+    found = compare(small, profile_rows(chunk, small.frozen))
+    assert found.status == "insufficient_data"
+    assert {item.column: item for item in found.columns}["x0"].distances["psi"] < 0.05
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(0, 2_000))
+def test_profiles_of_parts_merge_to_the_whole(reference: Reference, chunk: pl.DataFrame, cut: int) -> None:
+    whole = profile_rows(chunk, reference.frozen)
+    merged = merge_profiles(profile_rows(chunk[:cut], reference.frozen), profile_rows(chunk[cut:], reference.frozen))
+    for name, counts in whole.columns.items():
+        assert merged.columns[name].cells == counts.cells
+        assert merged.columns[name].nulls == counts.nulls
+        assert merged.columns[name].unseen == counts.unseen
+        assert merged.columns[name].registers == counts.registers
+    np.testing.assert_allclose(merged.moments.matrices()[1], whole.moments.matrices()[1], atol=1e-8)
+
+
+def test_lazy_rows_are_profiled_like_those_in_memory(reference: Reference, chunk: pl.DataFrame, tmp_path) -> None:
+    chunk.write_parquet(tmp_path / "chunk.parquet", row_group_size=300)
+    streamed = profile_rows(pl.scan_parquet(tmp_path / "chunk.parquet"), reference.frozen, batch=500)
+    whole = profile_rows(chunk, reference.frozen)
+    assert {name: counts.cells for name, counts in streamed.columns.items()} == {
+        name: counts.cells for name, counts in whole.columns.items()
+    }
+
+
+def test_profiles_and_references_come_back_as_they_were(reference: Reference, chunk: pl.DataFrame) -> None:
+    profile = profile_rows(chunk, reference.frozen)
+    assert decode_profile(encode_profile(profile)) == profile
+    assert decode_reference(encode_reference(reference)) == reference
+    assert encode_reference(reference) == encode_reference(build_reference(split_evenly(rows(20_000, 1), 10)))
+
+
+def test_slow_change_is_found_over_several_chunks(reference: Reference) -> None:
+    chunks = [rows(500, 10 + index).with_columns(pl.col("x3") + 0.05 * index) for index in range(8)]
+    recent = [profile_rows(chunk, reference.frozen) for chunk in chunks]
+    best = find_trends(reference, recent)[0]
+    assert best.column == "x3"
+    assert best.adjusted <= 0.01
+    assert best.window > 1
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0, float("inf"), float("-inf")]), max_size=60))
+def test_the_compiled_count_is_the_plain_one(values: list[float]) -> None:
+    edges = (-10.0, -1.0, 0.0, 0.5, 1.0, 40.0)
+    array = np.array(values)
+    assert _count_many(array, edges).tolist() == count_numbers(array, edges).tolist()
+
+
+def test_chi_squared_is_that_of_scipy() -> None:
+    before, now = np.array([90.0, 60.0, 104.0, 95.0]), np.array([30.0, 50.0, 51.0, 20.0])
+    assert chi_squared(before, now) == pytest.approx(
+        stats.chi2_contingency([before, now], correction=False)[0], abs=1e-9
+    )
+
+
+def test_distinct_values_are_estimated() -> None:
+    assert estimate_distinct(sketch([str(index) for index in range(20_000)])) == pytest.approx(20_000, rel=0.1)
