@@ -1,4 +1,4 @@
-"""The Protocols that components and stores fulfil, and the small values that pass between them.
+"""The Protocols that components and stores fulfil, and the small values that pass between them; models' are in `modelling`.
 
 Nodes pass paths and digests, never frames. Heavy types (polars, numpy) appear in annotations only: importing this module
 costs nothing.
@@ -12,31 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.keys import Json
+from engine.modelling import (
+    UNMEASURED,
+    Explainer,
+    FitRequest,
+    Matrix,
+    Measured,
+    Predictor,
+    Progress,
+    Splitter,
+    Target,
+    Trainer,
+    is_told,
+)
 from engine.records import GateResult, NodeOutput
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
-
-Progress = Callable[[str, int | None, float | None], None]
-"""`progress(message, rows, fraction_done)`; cheap, may be called often, never raises."""
-
-
-Measured = Callable[[int, float], None]
-"""`measured(step, value)`: an intermediate metric, lower is better; a sweep may stop the training for it."""
-
-
-def is_told(step: int) -> bool:
-    """Say whether a step's metric is passed on: 1, 2, 3, 4, 6, 8, 12, 16, … few enough to journal, the same in every trial.
-
-    >>> [step for step in range(1, 20) if is_told(step)]
-    [1, 2, 3, 4, 6, 8, 12, 16]
-    """
-    return step > 0 and step // (step & -step) in {1, 3}
-
-
-def UNMEASURED(step: int, value: float) -> None:  # noqa: N802 - a constant: that nobody compares
-    """Nobody compares."""
 
 
 def _unheard(message: str, rows: int | None, done: float | None) -> None:
@@ -97,79 +90,24 @@ class PartedSource(Source, Protocol):
         ...
 
 
-# --- models ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Rows for a trainer: `x` (n, k) float64 with NaN for null, `y` (n,) float64, one name a column.
-
-    Two matrices with the same `key` (other than empty) hold the same rows: a trainer may keep what it made of them.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    names: tuple[str, ...]
-    categorical: tuple[str, ...] = ()
-    key: str = ""
-
-
-class Predictor(Protocol):
-    """A loaded model. `predict` maps (n, k) float64 to (n,): a probability for `binary`, a value for `regression`."""
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Score rows; the same bits for one row as for many."""
-        ...
-
-
-class Trainer(Protocol):
-    """A learner. Training is bit-for-bit reproducible, for any number of threads."""
-
-    def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:
-        """Fit and return the model's files (native text formats, never a pickle); raises `DataError` for unusable data."""
-        ...
-
-    def load(self, files: Mapping[str, bytes]) -> Predictor:
-        """Load what `train` returned; the digests have been verified before."""
-        ...
-
-    def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
-        """Importance by column name, in the model's own terms (gain, absolute standardised weight)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FitRequest:
-    """What a training gets besides its rows. `threads` never changes the result.
-
-    `measured` hears the validation loss of each round, of trainers that go in rounds.
-    """
-
-    task: str
-    seed: int
-    threads: int
-    progress: Progress
-    measured: Measured = UNMEASURED
-
-
-class Splitter(Protocol):
-    """Assigns rows to training, validation and test."""
-
-    def split(self, rows: pl.DataFrame, seed: int) -> pl.Series:
-        """Map rows (`row_id`, `event_time`, `label_known_at`, request fields) to `train`, `validation`, `test` or `unused`."""
-        ...
-
-
 # --- gates -------------------------------------------------------------------------------------------------------
+
+_NO_TARGET = Target("")
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Predictions of one model on the test rows: all (n,), the same rows in the same order for every model."""
+    """Predictions of one model on the test rows, the same rows in the same order for every model.
+
+    `y` is (n,) as in `Matrix`, `prediction` as a `Predictor` gives it: (n,) or (n, k). `group` (n,) names each row's query in
+    a ranking; `quantiles` are the levels of the columns of a quantile prediction.
+    """
 
     y: np.ndarray
     prediction: np.ndarray
     cluster: np.ndarray | None = None
+    group: np.ndarray | None = None
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +116,7 @@ class Evidence:
 
     `probes` answer what gates demanded, by probe and gate (`engine.spec.probes`); `columns` (n,) are of the test rows.
     `refused` says why the challenger's scores do not count, such as rows that it was trained on.
+    `target.outputs` name the columns of predictions that are (n, k).
     """
 
     task: str
@@ -193,6 +132,7 @@ class Evidence:
     probes: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     refused: str = ""
+    target: Target = _NO_TARGET
 
 
 class Gate(Protocol):
@@ -385,3 +325,35 @@ class SnapshotStore(Protocol):
     def fetch(self, repository: str, ref: str, path: str) -> Path:
         """Give a local, verified file with an object's bytes; raises `NotFoundError` or `IntegrityError`."""
         ...
+
+
+__all__ = [
+    "UNMEASURED",
+    "Artefact",
+    "ArtefactStore",
+    "Body",
+    "Change",
+    "Commit",
+    "Evidence",
+    "Explainer",
+    "FitRequest",
+    "Gate",
+    "Matrix",
+    "Measured",
+    "Miss",
+    "ObjectStat",
+    "PartedSource",
+    "Pin",
+    "Place",
+    "Predictor",
+    "Progress",
+    "Reading",
+    "Scores",
+    "SnapshotStore",
+    "Source",
+    "Splitter",
+    "Target",
+    "Trainer",
+    "Work",
+    "is_told",
+]

@@ -36,8 +36,12 @@ def check_meaning(parts: Mapping[str, Any]) -> list[Problem]:
         request = parts["spine"].request if "spine" in parts else {}
         known = [*request, *names] if {"spine", "features"} <= parts.keys() else None
         problems += _evaluate(parts["evaluate"], known)
+    if "train" in parts:
+        problems += _target(parts["train"])
     if {"train", "features"} <= parts.keys():
         problems += _train(parts["train"], names)
+    if {"train", "features", "spine"} <= parts.keys():
+        problems += _train_columns(parts["train"], [*parts["spine"].request, *names])
     return problems
 
 
@@ -124,6 +128,43 @@ def _train(train: TrainSpec, names: Sequence[str]) -> Iterator[Problem]:
             if not fnmatch.filter(names, pattern):
                 near = nearest(pattern, names)
                 yield Problem(f"train.{key}.{index}", "matches no feature", value=pattern, suggestion=near, hint=hint)
+
+
+def _target(train: TrainSpec) -> Iterator[Problem]:
+    """Check what is declared of the target against the task."""
+    for key, tasks in _ONLY_FOR.items():
+        if getattr(train, key) and train.task not in tasks:
+            hint = f"set train.task to {' or '.join(tasks)}, or leave it out"
+            yield Problem(f"train.{key}", f"the task {train.task} has none", value=train.task, hint=hint)
+    if train.task == "ranking" and train.group is None:
+        yield Problem(
+            "train.group", "a ranking needs the column that names each row's query", hint="as in group: search_id"
+        )
+    if list(train.quantiles) != sorted(set(train.quantiles)):
+        yield Problem(
+            "train.quantiles", "the levels must rise", value=", ".join(f"{level:g}" for level in train.quantiles)
+        )
+    yield from _repeated("train.classes", [str(name) for name in train.classes])
+    if len(train.classes) == 1:
+        yield Problem("train.classes", "one class only: there is nothing to tell apart", value=str(train.classes[0]))
+
+
+_ONLY_FOR = {
+    "classes": ("multiclass",),
+    "quantiles": ("quantile",),
+    "group": ("ranking",),
+    "class_weight": ("binary", "multiclass"),
+    "calibration": ("binary", "multiclass"),
+}
+
+
+def _train_columns(train: TrainSpec, known: Sequence[str]) -> Iterator[Problem]:
+    for key in ("group", "weight"):
+        name = getattr(train, key)
+        if name is not None and name not in known:
+            near = nearest(name, known)
+            yield Problem(f"train.{key}", "no request field or feature is called so", value=name,
+                          allowed=() if near else tuple(known), suggestion=near)  # fmt: skip
 
 
 def _repeated(path: str, names: Sequence[str]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.contracts import Scores
 from engine.evaluation.document import MeasuredMetric, PairedDifference
-from engine.evaluation.metrics import METRICS, Floats, measure, prepare, why_undefined
+from engine.evaluation.metrics import METRICS, Floats, aside_of, measure, prepare, why_undefined
 
 MIN_UNITS = 10
 MIN_CLASS_ROWS = 5
@@ -50,10 +50,12 @@ def draw(models: Mapping[str, Scores], metrics: Sequence[str], resampling: Resam
 
 def _draw(models: Mapping[str, Scores], metrics: Sequence[str], resampling: Resampling) -> dict[str, Drawn]:
     names = {
-        model: [name for name in metrics if not why_undefined(name, scores.y, scores.prediction)]
+        model: [name for name in metrics if not why_undefined(name, scores.y, scores.prediction, aside_of(scores))]
         for model, scores in models.items()
     }
-    statistics = {model: prepare(models[model].y, models[model].prediction, names[model]) for model in models}
+    statistics = {
+        model: prepare(scores.y, scores.prediction, names[model], aside_of(scores)) for model, scores in models.items()
+    }
     table = {model: {name: np.full(resampling.resamples, np.nan) for name in names[model]} for model in models}
     if any(names.values()):
         first = next(iter(models.values()))
@@ -73,7 +75,7 @@ def interval_of(name: str, drawn: Drawn, level: float) -> MeasuredMetric:
     n = len(scores.y)
     value = drawn.values.get(name)
     if value is None or not np.isfinite(value):
-        reason = why_undefined(name, scores.y, scores.prediction) or "not a finite number"
+        reason = why_undefined(name, scores.y, scores.prediction, aside_of(scores)) or "not a finite number"
         return MeasuredMetric(name=name, value=None, n=n, higher_is_better=better, reason=reason)
     bounds = _bounds(drawn.draws[name], level)
     reason = _too_few(name, scores) or ("" if bounds else "too many resamples without a value")
@@ -91,7 +93,9 @@ def difference_of(name: str, ours: Drawn, other: Drawn, level: float) -> PairedD
     n, better = len(ours.scores.y), METRICS[name].higher_is_better
     for drawn in (ours, other):
         if not np.isfinite(drawn.values.get(name, np.nan)):
-            reason = why_undefined(name, drawn.scores.y, drawn.scores.prediction) or "not a finite number"
+            scores = drawn.scores
+            undefined = why_undefined(name, scores.y, scores.prediction, aside_of(scores))
+            reason = undefined or "not a finite number"
             return PairedDifference(name=name, value=None, n=n, higher_is_better=better, reason=reason)
     value = ours.values[name] - other.values[name]
     gaps = ours.draws[name] - other.draws[name]
@@ -130,8 +134,8 @@ def paired_bootstrap(ours: Scores, other: Scores, metric: str, resampling: Resam
 
 def point_metric(name: str, scores: Scores) -> MeasuredMetric:
     """Measure without an interval."""
-    value = measure(name, scores.y, scores.prediction)
-    reason = "" if value is not None else why_undefined(name, scores.y, scores.prediction)
+    value = measure(name, scores.y, scores.prediction, aside_of(scores))
+    reason = "" if value is not None else why_undefined(name, scores.y, scores.prediction, aside_of(scores))
     return MeasuredMetric(
         name=name, value=value, n=len(scores.y), higher_is_better=METRICS[name].higher_is_better, reason=reason
     )
@@ -164,7 +168,7 @@ def _too_few(name: str, scores: Scores) -> str:
     if units < MIN_UNITS:
         return f"{units} {'rows' if scores.cluster is None else 'clusters'}, {MIN_UNITS} needed"
     if METRICS[name].both_classes:
-        smaller = int(min((scores.y == 1).sum(), (scores.y == 0).sum()))
+        smaller = int(np.unique(scores.y, return_counts=True)[1].min())
         if smaller < MIN_CLASS_ROWS:
             return f"{smaller} rows of the rarer class, {MIN_CLASS_ROWS} needed"
     return ""

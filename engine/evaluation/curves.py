@@ -11,16 +11,21 @@ from numpy.typing import NDArray
 
 from engine.evaluation.document import CalibrationCurve, Curves, Histogram, PrecisionRecallCurve, RocCurve
 from engine.evaluation.metrics import Floats, calibration_bins, why_undefined
-from engine.evaluation.names import BINARY
+from engine.evaluation.names import BINARY, MULTICLASS
+from engine.evaluation.statistic import likeliest
 
 MAX_POINTS = 200
 HISTOGRAM_BINS = 25
 
 
 def curves_of(task: str, y: Floats, prediction: Floats) -> Curves:
-    """Give the curves that the task has."""
+    """Give the curves that the task has; of several classes, the calibration of the likeliest."""
     if not _finite(y, prediction):
         return Curves()
+    if prediction.ndim == 2:
+        if task != MULTICLASS:
+            return Curves()
+        y, prediction = (likeliest(prediction) == y) * 1.0, prediction.max(axis=1)
     calibration = _calibration(y, prediction)
     if task != BINARY or why_undefined("roc_auc", y, prediction):
         return Curves(calibration=calibration)
@@ -29,9 +34,14 @@ def curves_of(task: str, y: Floats, prediction: Floats) -> Curves:
 
 
 def histogram_of(task: str, y: Floats, prediction: Floats) -> Histogram:
-    """Count predictions in bins of equal width; by label when the task is binary."""
+    """Count predictions in bins of equal width; by label when the task is binary.
+
+    Of several classes it is the likeliest one's probability, of quantiles the middle one.
+    """
     if not _finite(y, prediction):
         return Histogram()
+    if prediction.ndim == 2:
+        prediction = prediction.max(axis=1) if task == MULTICLASS else prediction[:, prediction.shape[1] // 2]
     low, high = (0.0, 1.0) if task == BINARY else (float(prediction.min()), float(prediction.max()))
     low, high = min(low, float(prediction.min())), max(high, float(prediction.max()))
     # A range too narrow for that many distinct edges (a constant model) is widened around its value.

@@ -116,6 +116,10 @@ class EvaluationDocument(Record, frozen=True, kw_only=True):
     resamples: int
     seed: int
     cluster: str | None = None
+    group: str | None = None
+    classes: tuple[str, ...] = ()
+    quantiles: tuple[float, ...] = ()
+    class_counts: dict[str, int] = {}
     min_slice_rows: int = 1
     models: dict[str, ModelEvaluation] = {}
     differences: dict[str, dict[str, PairedDifference]] = {}

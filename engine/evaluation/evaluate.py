@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts import Scores
+from engine.contracts import Scores, Target
 from engine.errors import DataError
 from engine.evaluation.bootstrap import Drawn, Resampling, difference_of, draw, interval_of
 from engine.evaluation.curves import curves_of, histogram_of
@@ -25,7 +25,7 @@ MODELS = ("challenger", "baseline", "champion")
 
 
 def evaluate_scores(
-    task: str,
+    target: str | Target,
     models: Mapping[str, Scores],
     slices: Mapping[str, NDArray[Any]],
     spec: EvaluateSpec,
@@ -33,9 +33,11 @@ def evaluate_scores(
 ) -> EvaluationDocument:
     """Measure everything; raises `DataError` only when the models were not scored on the same rows.
 
-    Bad numbers are told, not raised.
+    Bad numbers are told, not raised. `target` may be just the task when it has neither classes nor levels.
     """
     _refuse_unequal_rows(models, slices)
+    target = Target(target) if isinstance(target, str) else target
+    task = target.task
     names, primary = choose_metrics(task, spec)
     resampling = Resampling(spec.resamples, spec.level, spec.seed)
     present = {model: models[model] for model in MODELS if model in models}
@@ -47,11 +49,14 @@ def evaluate_scores(
         primary=primary,
         n=len(y),
         positives=int((y == 1).sum()) if task == BINARY else None,
-        label_mean=_mean(y),
+        label_mean=None if target.classes else _mean(y),
         level=spec.level,
         resamples=spec.resamples,
         seed=spec.seed,
         cluster=spec.cluster,
+        classes=target.classes,
+        quantiles=target.quantiles,
+        class_counts={name: int((y == place).sum()) for place, name in enumerate(target.classes)},
         min_slice_rows=spec.min_slice_rows,
         models={model: _model(task, item, names, spec.level) for model, item in drawn.items()},
         differences={

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.names import BINARY, METRIC_NAMES
-
-Floats: TypeAlias = "NDArray[np.float64]"
-Statistic: TypeAlias = Callable[[Floats], "dict[str, float]"]
-"""Maps row weights (n,) to values by metric; NaN where a resample leaves a metric undefined."""
+from engine.evaluation.areas import rank_areas
+from engine.evaluation.families import confuse, median_error, rank_classes, rank_queries, spread_quantiles
+from engine.evaluation.names import BINARY, METRIC_NAMES, MULTICLASS, QUANTILE, RANKING
+from engine.evaluation.statistic import NOTHING, Aside, Floats, Prepare, Statistic, aside_of, likeliest
 
 CALIBRATION_BINS = 10
 _EPSILON = float(np.finfo(np.float64).eps)  # probabilities are kept this far from 0 and 1 in the log loss
@@ -32,7 +30,7 @@ _EPSILON = float(np.finfo(np.float64).eps)  # probabilities are kept this far fr
 class MetricDefinition:
     """How a metric is computed. `resampling_bias`: resampling itself moves it, so its interval is shifted back."""
 
-    prepare: Callable[[Floats, Floats, Sequence[str]], Statistic]
+    prepare: Prepare
     higher_is_better: bool
     tasks: tuple[str, ...]
     probability: bool = False
@@ -40,45 +38,73 @@ class MetricDefinition:
     resampling_bias: bool = False
 
 
-def prepare(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
-    """Give one function that computes all the named metrics for any weights; metrics of one family share their sums."""
-    families: dict[Callable[[Floats, Floats, Sequence[str]], Statistic], list[str]] = {}
+def prepare(y: Floats, prediction: Floats, names: Sequence[str], aside: Aside = NOTHING) -> Statistic:
+    """Give one function that computes all the named metrics for any weights; metrics of one family share their sums.
+
+    `prediction` is (n,) or (n, k), as a `Predictor` gives it.
+    """
+    families: dict[Prepare, list[str]] = {}
     for name in names:
         families.setdefault(METRICS[name].prepare, []).append(name)
-    parts = [make(y, prediction, members) for make, members in families.items()]
+    parts = [make(y, prediction, members, aside) for make, members in families.items()]
     return lambda weight: {name: value for part in parts for name, value in part(weight).items()}
 
 
-def measure(name: str, y: Floats, prediction: Floats) -> float | None:
+def measure(name: str, y: Floats, prediction: Floats, aside: Aside = NOTHING) -> float | None:
     """Measure on all rows, each once; `None` when the metric is not defined there (`why_undefined` says why).
 
     >>> measure("roc_auc", np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.35, 0.8]))
     0.75
     """
-    if why_undefined(name, y, prediction):
+    if why_undefined(name, y, prediction, aside):
         return None
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is not a value, and is told as such
-        value = prepare(y, prediction, [name])(np.ones(len(y)))[name]
+        value = prepare(y, prediction, [name], aside)(np.ones(len(y)))[name]
     return float(value) if np.isfinite(value) else None
 
 
-def why_undefined(name: str, y: Floats, prediction: Floats) -> str:
+def why_undefined(name: str, y: Floats, prediction: Floats, aside: Aside = NOTHING) -> str:
     """Say why a metric has no value on these rows; empty when it has one."""
     definition = METRICS[name]
     if len(y) == 0:
         return "no rows"
     for what, values in (("label", y), ("prediction", prediction)):
-        strange = int((~np.isfinite(values)).sum())
+        finite = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).all(axis=1)
+        strange = int((~finite).sum())
         if strange:
             return f"{strange} of {len(y)} rows have no finite {what}"
-    if BINARY in definition.tasks and not bool(((y == 0) | (y == 1)).all()):
-        return "labels other than 0 and 1"
+    wanted = _why_not_of_its_task(definition, y, prediction, aside)
+    if wanted:
+        return wanted
     if definition.both_classes and y.min() == y.max():
         return f"one class only: every label is {y[0]:g}"
     if definition.probability and (prediction.min() < 0 or prediction.max() > 1):
         return "predictions outside 0 to 1 are not probabilities"
     if name == "r2" and y.min() == y.max():
         return "the label is constant"
+    if name == "mape" and bool((y == 0).any()):
+        return f"{int((y == 0).sum())} labels are 0, and a share of them is not defined"
+    return ""
+
+
+def _why_not_of_its_task(definition: MetricDefinition, y: Floats, prediction: Floats, aside: Aside) -> str:
+    """Say what the rows lack that the metric's task has: its labels, its columns, its queries."""
+    tasks = definition.tasks
+    if prediction.ndim == 1 and BINARY in tasks and not bool(((y == 0) | (y == 1)).all()):
+        return "labels other than 0 and 1"
+    if MULTICLASS in tasks and BINARY not in tasks and prediction.ndim == 1:
+        return "one prediction a row, and several classes need one each"
+    if MULTICLASS in tasks and prediction.ndim == 2:
+        known = (y >= 0) & (y < prediction.shape[1]) & (y == np.floor(y))
+        return "" if bool(known.all()) else f"{int((~known).sum())} labels are none of the model's classes"
+    if QUANTILE in tasks and (prediction.ndim != 2 or prediction.shape[1] != len(aside.quantiles)):
+        return "the predictions are not one a quantile level"
+    if RANKING in tasks:
+        if aside.group is None:
+            return "a ranking metric needs the query of each row (train.group)"
+        if y.min() < 0:
+            return "a relevance below 0"
+        return "" if bool((y > 0).any()) else "no row of any query is relevant"
     return ""
 
 
@@ -96,66 +122,50 @@ def calibration_bins(prediction: Floats, bins: int = CALIBRATION_BINS) -> NDArra
     return found
 
 
-def _ranking(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
-    """Area under the ROC curve and average precision, from the same two cumulative sums."""
-    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y != 1)
-    positive = positive[np.argsort(prediction[positive], kind="stable")]
-    negative = negative[np.argsort(prediction[negative], kind="stable")]
-    score, below = prediction[positive], prediction[negative]
-    lower, upper = np.searchsorted(below, score, side="left"), np.searchsorted(below, score, side="right")
-    same = np.searchsorted(score, score, side="left")
-    tied, tied_positives = bool((lower != upper).any()), bool((same != np.arange(len(same))).any())
-    wants_area, wants_precision = "roc_auc" in names, "average_precision" in names
-
-    def statistic(weight: Floats) -> dict[str, float]:
-        hits = weight[positive]
-        misses_below = _running(weight[negative])
-        total, misses = float(hits.sum()), float(misses_below[-1])
-        found = dict.fromkeys(names, float("nan"))
-        if total == 0 or misses == 0:
-            return found
-        strictly = misses_below[lower]
-        if wants_area:
-            # Whole and half numbers, exact below 2**52, so no order of summation matters.
-            beaten = (strictly + misses_below[upper]) * 0.5 if tied else strictly
-            found["roc_auc"] = float(np.einsum("i,i->", hits, beaten)) / (total * misses)
-        if wants_precision:
-            hits_below = _running(hits)
-            true = total - (hits_below[same] if tied_positives else hits_below[:-1])
-            precision = true / np.maximum(true + (misses - strictly), 1.0)
-            found["average_precision"] = float(np.einsum("i,i->", hits, precision)) / total
-        return found
-
-    return statistic
-
-
-def _running(values: Floats) -> Floats:
-    """Give sums of the first 0, 1, … values."""
-    sums = np.empty(len(values) + 1)
-    sums[0] = 0.0
-    np.cumsum(values, out=sums[1:])
-    return sums
-
-
 def _log_loss(y: Floats, prediction: Floats) -> Floats:
+    if prediction.ndim == 2:
+        given = prediction[np.arange(len(y)), y.astype(np.int64)]
+        return -np.log(np.clip(given, _EPSILON, 1.0))
     kept = np.clip(prediction, _EPSILON, 1 - _EPSILON)
     return -np.where(y == 1, np.log(kept), np.log1p(-kept))
+
+
+def _brier(y: Floats, prediction: Floats) -> Floats:
+    if prediction.ndim == 1:
+        return np.asarray(np.square(y - prediction))
+    gap = prediction.copy()
+    gap[np.arange(len(y)), y.astype(np.int64)] -= 1.0
+    return np.asarray(np.einsum("ij,ij->i", gap, gap))
+
+
+def _mape(y: Floats, p: Floats) -> Floats:
+    size = np.abs(y)
+    return np.asarray(np.divide(np.abs(y - p), size, out=np.full(len(y), np.nan), where=size > 0))
+
+
+def _smape(y: Floats, p: Floats) -> Floats:
+    size = np.abs(y) + np.abs(p)
+    return np.asarray(np.divide(2 * np.abs(y - p), size, out=np.zeros(len(y)), where=size > 0))
 
 
 # Metrics that are means over rows of one column, which this table makes.
 _COLUMNS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "log_loss": _log_loss,
-    "brier": lambda y, p: np.square(y - p),
-    "accuracy": lambda y, p: ((p >= 0.5) == (y == 1)).astype(np.float64),
+    "brier": _brier,
+    "accuracy": lambda y, p: (likeliest(p) == y).astype(np.float64),
     "rmse": lambda y, p: np.square(y - p),
     "mae": lambda y, p: np.abs(y - p),
     "r2": lambda y, p: np.square(y - p),
+    "mape": _mape,
+    "smape": _smape,
+    "wape": lambda y, p: np.abs(y - p),
 }
 
 
-def _means(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
+def _means(y: Floats, prediction: Floats, names: Sequence[str], _: Aside) -> Statistic:
     centred = y - y.mean() if len(y) else y  # far from zero, the variance would be a difference of huge numbers
     columns = np.array([*(_COLUMNS[name](y, prediction) for name in names), centred])
+    sizes = np.abs(y) if "wape" in names else centred
 
     def statistic(weight: Floats) -> dict[str, float]:
         total = float(weight.sum())
@@ -164,21 +174,28 @@ def _means(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
         *means, mean = (np.einsum("ij,j->i", columns, weight) / total).tolist()
         # A second pass, since a resample may leave out the very rows that the first was centred by.
         variance = float(np.einsum("j,j->", np.square(centred - mean), weight)) / total if "r2" in names else 0.0
-        return {name: _finish(name, value, variance) for name, value in zip(names, means, strict=True)}
+        size = float(np.einsum("j,j->", sizes, weight)) / total if "wape" in names else 0.0
+        return {
+            name: _finish(name, value, size if name == "wape" else variance)
+            for name, value in zip(names, means, strict=True)
+        }
 
     return statistic
 
 
-def _finish(name: str, mean: float, variance: float) -> float:
+def _finish(name: str, mean: float, scale: float) -> float:
     if name == "rmse":
         return float(np.sqrt(mean))
     if name == "r2":
-        return 1.0 - mean / variance if variance > 0 else float("nan")
+        return 1.0 - mean / scale if scale > 0 else float("nan")
+    if name == "wape":
+        return mean / scale if scale > 0 else float("nan")
     return mean
 
 
-def _calibration(y: Floats, prediction: Floats, names: Sequence[str]) -> Statistic:
-    bins, gap = calibration_bins(prediction), y - prediction
+def _calibration(y: Floats, prediction: Floats, names: Sequence[str], _: Aside) -> Statistic:
+    hit, sure = (y, prediction) if prediction.ndim == 1 else (likeliest(prediction) == y, prediction.max(axis=1))
+    bins, gap = calibration_bins(sure), hit - sure
 
     def statistic(weight: Floats) -> dict[str, float]:
         total = float(weight.sum())
@@ -188,15 +205,35 @@ def _calibration(y: Floats, prediction: Floats, names: Sequence[str]) -> Statist
     return statistic
 
 
-def _define(name: str, make: Callable[[Floats, Floats, Sequence[str]], Statistic]) -> MetricDefinition:
+def _define(name: str, make: Prepare) -> MetricDefinition:
     known = METRIC_NAMES[name]
-    ranks = make is _ranking
-    probability = BINARY in known.tasks and not ranks and name != "accuracy"
-    return MetricDefinition(make, known.higher_is_better, known.tasks, probability, ranks, make is _calibration)
+    classes = make in {rank_areas, confuse, rank_classes}
+    probability = name in {"log_loss", "brier", "calibration_error"}
+    return MetricDefinition(make, known.higher_is_better, known.tasks, probability, classes, make is _calibration)
 
 
-METRICS: Mapping[str, MetricDefinition] = {
-    **{name: _define(name, _ranking) for name in ("roc_auc", "average_precision")},
-    **{name: _define(name, _means) for name in _COLUMNS},
-    "calibration_error": _define("calibration_error", _calibration),
+_FAMILIES: Mapping[Prepare, tuple[str, ...]] = {
+    rank_areas: ("roc_auc", "average_precision"),
+    _means: tuple(_COLUMNS),
+    _calibration: ("calibration_error",),
+    confuse: ("precision", "recall", "f1", "mcc", "balanced_accuracy", "macro_f1", "weighted_f1"),
+    rank_classes: ("roc_auc_ovr",),
+    median_error: ("median_absolute_error",),
+    spread_quantiles: ("pinball", "coverage", "coverage_error", "interval_width"),
+    rank_queries: tuple(name for name, metric in METRIC_NAMES.items() if RANKING in metric.tasks),
 }
+METRICS: Mapping[str, MetricDefinition] = {
+    name: _define(name, make) for make, names in _FAMILIES.items() for name in names
+}
+
+__all__ = [
+    "METRICS",
+    "Aside",
+    "Floats",
+    "Statistic",
+    "aside_of",
+    "calibration_bins",
+    "measure",
+    "prepare",
+    "why_undefined",
+]

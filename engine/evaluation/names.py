@@ -14,8 +14,12 @@ from engine.errors import Problem
 from engine.spec import EvaluateSpec
 
 BINARY, REGRESSION = "binary", "regression"
+MULTICLASS, QUANTILE, RANKING = "multiclass", "quantile", "ranking"
 NULL_SLICE = "(null)"
 """How a slice is called whose column has no value."""
+
+CUTS = (1, 3, 5, 10, 20, 50, 100)
+"""How many of the first places a ranking metric may be asked to look at, as in `ndcg_at_10`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +31,61 @@ class MetricName:
     higher_is_better: bool
 
 
+_TWO, _MANY, _BOTH = (BINARY,), (MULTICLASS,), (BINARY, MULTICLASS)
+_NUMBER, _LEVELS, _QUERIES = (REGRESSION,), (QUANTILE,), (RANKING,)
+
+
+def _up(tasks: tuple[str, ...], doc: str) -> MetricName:
+    return MetricName(tasks, doc, higher_is_better=True)
+
+
+def _down(tasks: tuple[str, ...], doc: str) -> MetricName:
+    return MetricName(tasks, doc, higher_is_better=False)
+
+
 METRIC_NAMES: Mapping[str, MetricName] = {
-    "roc_auc": MetricName(
-        (BINARY,), "probability that a positive is scored above a negative; ties count half", higher_is_better=True
+    "roc_auc": _up(_TWO, "probability that a positive is scored above a negative; ties count half"),
+    "average_precision": _up(_TWO, "area under the precision-recall steps"),
+    "log_loss": _down(_BOTH, "mean negative log-likelihood, in nats"),
+    "brier": _down(_BOTH, "mean squared error of the probability; of several classes, summed over them"),
+    "calibration_error": _down(
+        _BOTH,
+        "mean gap between predicted and observed rate in 10 bins of equal mass; of several classes, of the likeliest",
     ),
-    "average_precision": MetricName((BINARY,), "area under the precision-recall steps", higher_is_better=True),
-    "log_loss": MetricName((BINARY,), "mean negative log-likelihood, in nats", higher_is_better=False),
-    "brier": MetricName((BINARY,), "mean squared error of the probability", higher_is_better=False),
-    "calibration_error": MetricName(
-        (BINARY,), "mean gap between predicted and observed rate in 10 bins of equal mass", higher_is_better=False
+    "accuracy": _up(_BOTH, "share of rows whose likeliest class is the label"),
+    "precision": _up(_TWO, "share of positives among rows of probability one half or more"),
+    "recall": _up(_TWO, "share of positives that get one half or more"),
+    "f1": _up(_TWO, "harmonic mean of precision and recall, at one half"),
+    "mcc": _up(_BOTH, "correlation of label and likeliest class (Matthews; Gorodkin for several)"),
+    "balanced_accuracy": _up(_BOTH, "mean of the classes' recalls"),
+    "macro_f1": _up(_MANY, "mean of the classes' F1; a class that is neither there nor predicted is left out"),
+    "weighted_f1": _up(_MANY, "mean of the classes' F1, by rows"),
+    "roc_auc_ovr": _up(_MANY, "mean of the classes' areas under the ROC curve, each against the rest"),
+    "rmse": _down(_NUMBER, "root of the mean squared error"),
+    "mae": _down(_NUMBER, "mean absolute error"),
+    "r2": _up(_NUMBER, "share of the label's variance that is explained"),
+    "median_absolute_error": _down(_NUMBER, "median absolute error"),
+    "mape": _down(_NUMBER, "mean absolute error as a share of the label; not defined where a label is 0"),
+    "smape": _down(_NUMBER, "mean of 2 |error| / (|label| + |prediction|); 0 where both are 0"),
+    "wape": _down(_NUMBER, "sum of absolute errors as a share of the sum of absolute labels"),
+    "pinball": _down(_LEVELS, "mean pinball loss over rows and levels"),
+    "coverage": _up(
+        _LEVELS, "share of labels between the lowest and the highest quantile; of one level, at or below it"
     ),
-    "accuracy": MetricName((BINARY,), "share of rows on the right side of one half", higher_is_better=True),
-    "rmse": MetricName((REGRESSION,), "root of the mean squared error", higher_is_better=False),
-    "mae": MetricName((REGRESSION,), "mean absolute error", higher_is_better=False),
-    "r2": MetricName((REGRESSION,), "share of the label's variance that is explained", higher_is_better=True),
+    "coverage_error": _down(_LEVELS, "mean gap over levels between the share of labels at or below and the level"),
+    "interval_width": _down(_LEVELS, "mean distance between the lowest and the highest quantile"),
+    "mrr": _up(_QUERIES, "mean over queries of 1 / place of the first relevant row"),
+    "ndcg": _up(_QUERIES, "mean over queries of the discounted gain, as a share of the best order's"),
+    "map": _up(_QUERIES, "mean over queries of the average precision; relevant is above 0"),
+    **{f"ndcg_at_{k}": _up(_QUERIES, f"as ndcg, of the first {k} places") for k in CUTS},
+    **{f"map_at_{k}": _up(_QUERIES, f"as map, of the first {k} places") for k in CUTS},
 }
 DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
     BINARY: ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error"),
+    MULTICLASS: ("log_loss", "accuracy", "macro_f1", "weighted_f1", "roc_auc_ovr", "calibration_error"),
     REGRESSION: ("rmse", "mae", "r2"),
+    QUANTILE: ("pinball", "coverage", "coverage_error", "interval_width"),
+    RANKING: ("ndcg_at_10", "map_at_10", "mrr", "ndcg"),
 }
 
 
@@ -55,7 +96,8 @@ def choose_metrics(task: str, spec: EvaluateSpec) -> tuple[tuple[str, ...], str]
     (('rmse', 'mae', 'r2'), 'rmse')
     """
     known = {name for name, metric in METRIC_NAMES.items() if task in metric.tasks}
-    named = tuple(dict.fromkeys(name for name in spec.metrics if name in known)) or DEFAULT_METRICS[task]
+    asked = spec.metrics if spec.metrics != EvaluateSpec().metrics else ()
+    named = tuple(dict.fromkeys(name for name in asked if name in known)) or DEFAULT_METRICS[task]
     primary = spec.primary if spec.primary in known else named[0]
     return (named if primary in named else (primary, *named)), primary
 

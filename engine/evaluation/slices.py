@@ -7,7 +7,7 @@ slice, largest first, those with too few rows marked instead of measured. Called
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,8 @@ def measure_slices(
 def take_rows(scores: Scores, mask: NDArray[np.bool_]) -> Scores:
     """Give the scores of the rows where `mask` is true."""
     cluster = None if scores.cluster is None else scores.cluster[mask]
-    return Scores(scores.y[mask], scores.prediction[mask], cluster)
+    group = None if scores.group is None else scores.group[mask]
+    return replace(scores, y=scores.y[mask], prediction=scores.prediction[mask], cluster=cluster, group=group)
 
 
 def _measure(column: str, value: str, part: Mapping[str, Scores], plan: SlicePlan) -> SliceMetric:

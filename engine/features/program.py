@@ -153,8 +153,12 @@ def _compile_label(
     typed = problems.typed("label.expr", label.expr, source.columns)
     if typed is None:
         return None
-    if typed[1] not in {"bool", "i64", "f64"}:
-        problems.add("label.expr", f"a label is a number or a boolean, and this is {typed[1]}", value=label.expr)
+    if typed[1] not in {"bool", "i64", "f64", "str"}:
+        problems.add(
+            "label.expr",
+            f"a label is a number, a boolean or, for several classes, text, and this is {typed[1]}",
+            value=label.expr,
+        )
     same = label.source == spine.source or _same_origin(specs[label.source], specs[spine.source])
     if same:
         _check_leak(typed[0], spine, own, problems)

@@ -57,11 +57,15 @@ def _data(described: Mapping[str, Any]) -> str:
         for name, item in described["data"].items()
     ]
     parts = [
-        f"- {part}: {item['rows']:,} rows, {item['first'][:10]} to {item['last'][:10]}, label mean {item['label_mean']:.4f}"
+        f"- {part}: {item['rows']:,} rows, {item['first'][:10]} to {item['last'][:10]}{_label_mean(item)}"
         for part, item in described["split"].items()
         if isinstance(item, Mapping) and part != "unused"
     ]
     return "\n".join([*lines, *parts])
+
+
+def _label_mean(part: Mapping[str, Any]) -> str:
+    return "" if part["label_mean"] is None else f", label mean {part['label_mean']:.4f}"
 
 
 def _personal(private: Mapping[str, str]) -> str:

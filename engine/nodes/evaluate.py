@@ -8,6 +8,7 @@ cannot be done honestly, the reason is kept as a refusal, and the gate that need
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from engine.components import load_catalogue
-from engine.contracts import Scores, Work
+from engine.contracts import Scores, Target, Work
 from engine.errors import DataError, EngineError
 from engine.evaluation.document import EvaluationDocument
 from engine.evaluation.evaluate import evaluate_scores
@@ -25,7 +26,8 @@ from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, LABEL, ROW_ID, read_history
 from engine.nodes.frames import write_document, write_frame
-from engine.nodes.matrix import load_model, read_parts, row_hashes
+from engine.nodes.matrix import LoadedModel, load_model, read_parts, row_hashes
+from engine.nodes.target import encode_label, group_ids
 from engine.spec import EvaluateSpec
 from engine.stores.artefacts import LocalArtefactStore
 
@@ -36,35 +38,54 @@ def evaluate_models(work: Work) -> Mapping[str, Json]:
     spec = msgspec.convert(settings["evaluate"], EvaluateSpec)
     catalogue = load_catalogue(work.place.root, work.place.plugins)
     challenger = load_model(work.inputs["model"].path, catalogue)
-    rows = _test_rows(work, spec, challenger.program)
+    rows = _test_rows(work, spec, challenger)
     table = {"challenger": challenger.score(rows)}
     if "baseline" in work.inputs:
-        table["baseline"] = load_model(work.inputs["baseline"].path, catalogue).score(rows)
+        baseline = load_model(work.inputs["baseline"].path, catalogue)
+        table["baseline"] = _same_outputs(baseline, challenger.target, "baseline").score(rows)
     refusal = None
     if settings["champion"] is not None:
         work.progress("scoring the champion", rows.height, None)
         try:
-            table["champion"] = _score_champion(work, settings["champion"], challenger.program, rows)
+            table["champion"] = _score_champion(work, settings["champion"], challenger, rows)
         except EngineError as error:
             refusal = error.message
-    document = msgspec.structs.replace(_measure(work, spec, rows, table, refusal), refused=_refused(work, rows))
+    judged = _Judged(challenger.target, challenger.trained.get("group"), refusal)
+    document = msgspec.structs.replace(_measure(work, spec, rows, table, judged), refused=_refused(work, rows))
     write_document(work.out / "evaluation.json", msgspec.to_builtins(document))
-    write_frame(work.out / "predictions.parquet", _predictions(rows, spec, table))
+    write_frame(work.out / "predictions.parquet", _predictions(rows, spec, table, challenger))
     return {"rows": rows.height, "models": list(table), "refusal": refusal}
 
 
-def _test_rows(work: Work, spec: EvaluateSpec, program: FeatureProgram) -> pl.DataFrame:
+def _test_rows(work: Work, spec: EvaluateSpec, challenger: LoadedModel) -> pl.DataFrame:
     """Read the test rows: what models need of them, and what they are cut by. The baseline shares the program."""
-    cut = (*spec.slices, *((spec.cluster,) if spec.cluster else ()))
+    program = challenger.program
+    cut = _cut_by(spec, challenger)
     needed = program.columns_behind(name for name, type_ in program.output_types.items() if type_ != "str")
     columns = dict.fromkeys((ROW_ID, EVENT_TIME, LABEL, *cut, *needed))
     return read_parts(work.inputs["rows"], work.inputs["split"], ("test",), list(columns))[0]
 
 
-def _score_champion(work: Work, package: str, program: FeatureProgram, rows: pl.DataFrame) -> np.ndarray:
+def _cut_by(spec: EvaluateSpec, challenger: LoadedModel) -> tuple[str, ...]:
+    """Name the columns beside the label by which rows are cut, clustered and grouped."""
+    beside = (spec.cluster, challenger.trained.get("group"))
+    return (*spec.slices, *(name for name in beside if name))
+
+
+def _same_outputs(model: LoadedModel, target: Target, name: str) -> LoadedModel:
+    """Refuse a model that predicts something else; raises `DataError`."""
+    if model.target == target:
+        return model
+    theirs, ours = (f"{one.task} {', '.join(one.outputs)}".strip() for one in (model.target, target))
+    raise DataError(f"the {name} predicts something else ({theirs}, and the challenger {ours})")
+
+
+def _score_champion(work: Work, package: str, challenger: LoadedModel, rows: pl.DataFrame) -> np.ndarray:
     """Score the rows with the champion's own package; raises `EngineError` when that would not be an honest comparison."""
     folder = LocalArtefactStore(Path(work.place.artefacts)).open(package)
     champion = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
+    program = challenger.program
+    _same_outputs(champion, challenger.target, "champion")
     seen = _seen(folder, rows)
     if seen:
         raise DataError(
@@ -106,19 +127,37 @@ def _own_features(work: Work, program: FeatureProgram, rows: pl.DataFrame) -> pl
     return pl.concat([aligned, compute(program, aligned, history, as_of=settings["as_of"])], how="horizontal")
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the models predict, which column names the queries of a ranking, and why the champion was not scored."""
+
+    target: Target
+    group: str | None
+    refusal: str | None
+
+
 def _measure(
-    work: Work, spec: EvaluateSpec, rows: pl.DataFrame, table: Mapping[str, np.ndarray], refusal: str | None
+    work: Work, spec: EvaluateSpec, rows: pl.DataFrame, table: Mapping[str, np.ndarray], judged: _Judged
 ) -> EvaluationDocument:
-    settings: Any = work.settings
-    y = rows[LABEL].cast(pl.Float64).to_numpy()
-    cluster = rows[spec.cluster].rank("dense").cast(pl.Int64).to_numpy() if spec.cluster else None
-    scores = {name: Scores(y, values, cluster) for name, values in table.items()}
+    y = encode_label(rows[LABEL], judged.target)
+    unknown = int(np.isnan(y).sum())
+    if unknown and judged.target.classes:
+        work.progress(f"warning: {unknown} test rows have a class that no training row has", unknown, None)
+    group = group_ids(rows, judged.group)
+    # Rows of one query come and go together, unless the pipeline says what else does.
+    cluster = rows[spec.cluster].rank("dense").cast(pl.Int64).to_numpy() if spec.cluster else group
+    scores = {name: Scores(y, values, cluster, group, judged.target.quantiles) for name, values in table.items()}
     slices = {name: rows[name].cast(pl.String).to_numpy() for name in spec.slices}
     work.progress("measuring", rows.height, None)
-    return evaluate_scores(settings["task"], scores, slices, spec, [refusal] if refusal else [])
+    refusals = [judged.refusal] if judged.refusal else []
+    document = evaluate_scores(judged.target, scores, slices, spec, refusals)
+    return msgspec.structs.replace(document, group=judged.group, cluster=spec.cluster or judged.group)
 
 
-def _predictions(rows: pl.DataFrame, spec: EvaluateSpec, table: Mapping[str, np.ndarray]) -> pl.DataFrame:
-    kept = dict.fromkeys((ROW_ID, EVENT_TIME, *spec.slices, *((spec.cluster,) if spec.cluster else ())))
-    scores = [pl.Series(name, values) for name, values in table.items()]
-    return rows.select(*kept, pl.col(LABEL).cast(pl.Float64).alias("y")).with_columns(scores)
+def _predictions(
+    rows: pl.DataFrame, spec: EvaluateSpec, table: Mapping[str, np.ndarray], challenger: LoadedModel
+) -> pl.DataFrame:
+    """Lay out the scores; those of several classes or quantiles are one array a row."""
+    kept = dict.fromkeys((ROW_ID, EVENT_TIME, *_cut_by(spec, challenger)))
+    y = pl.Series("y", encode_label(rows[LABEL], challenger.target))
+    return rows.select(*kept).with_columns(y, *(pl.Series(name, values) for name, values in table.items()))

@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 
 from engine.components import load_catalogue
-from engine.contracts import Evidence, Gate, Scores, Work
+from engine.contracts import Evidence, Gate, Scores, Target, Work
 from engine.evaluation.names import NULL_SLICE
 from engine.evaluation.verdict import decide_verdict
 from engine.keys import Json
 from engine.nodes.frames import read_document, read_frame, source_inputs, write_document
+from engine.nodes.target import group_ids
 from engine.records import GateResult
 
 
@@ -58,6 +59,7 @@ def _evidence(work: Work) -> Evidence:
         probes=_probes(work),
         columns=_columns(work),
         refused=document.get("refused", {}).get("challenger", ""),
+        target=Target(settings["task"], tuple(document["classes"]), tuple(document["quantiles"])),
     )
 
 
@@ -80,7 +82,8 @@ def _columns(work: Work) -> dict[str, np.ndarray]:
 def _scores(table: pl.DataFrame, model: str, document: Mapping[str, Any]) -> Scores:
     cluster = document.get("cluster")
     ids = table[cluster].rank("dense").cast(pl.Int64).to_numpy() if cluster else None
-    return Scores(table["y"].to_numpy(), table[model].to_numpy(), ids)
+    group = group_ids(table, document.get("group"))
+    return Scores(table["y"].to_numpy(), table[model].to_numpy(), ids, group, tuple(document["quantiles"]))
 
 
 def _slices(table: pl.DataFrame, document: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:

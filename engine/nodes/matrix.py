@@ -12,11 +12,15 @@ import numpy as np
 import polars as pl
 
 from engine.components import Catalogue
-from engine.contracts import Artefact, Matrix, Predictor, Trainer
+from engine.contracts import Artefact, Matrix, Predictor, Target, Trainer
 from engine.features.encoders import FittedEncoders, encode
 from engine.features.program import FeatureProgram
+from engine.nodes.calibrators import CalibratedPredictor, calibrator_from_json
 from engine.nodes.features import LABEL
 from engine.nodes.frames import read_document, read_frame
+from engine.nodes.target import encode_label, target_of
+
+CALIBRATION = "calibration.json"
 
 
 def read_parts(rows: Artefact, split: Artefact, parts: Sequence[str], columns: Sequence[str]) -> list[pl.DataFrame]:
@@ -26,13 +30,24 @@ def read_parts(rows: Artefact, split: Artefact, parts: Sequence[str], columns: S
     return [table.filter(part == name) for name in parts]
 
 
-def to_matrix(program: FeatureProgram, fitted: FittedEncoders, rows: pl.DataFrame, columns: Sequence[str]) -> Matrix:
-    """Encode rows to float64 with NaN for null; the label is all NaN where the rows have none."""
+def to_matrix(
+    program: FeatureProgram,
+    fitted: FittedEncoders,
+    rows: pl.DataFrame,
+    columns: Sequence[str],
+    target: Target | None = None,
+) -> Matrix:
+    """Encode rows to float64 with NaN for null; the label is all NaN where the rows have none.
+
+    Without a target the label is a number as it is; text then is no label.
+    """
     encoded = encode(program, fitted, rows).select(columns)
     x = encoded.cast(pl.Float64).to_numpy(order="c") if encoded.height else np.empty((0, len(columns)))
-    y = rows[LABEL].cast(pl.Float64).to_numpy() if LABEL in rows.columns else np.full(rows.height, np.nan)
+    y = np.full(rows.height, np.nan)
+    if LABEL in rows.columns and (target is not None or rows.schema[LABEL] != pl.String):
+        y = encode_label(rows[LABEL], target or Target("regression"))
     categorical = tuple(name for name in columns if name in program.categorical_names)
-    return Matrix(np.ascontiguousarray(x), np.array(y, dtype=np.float64), tuple(columns), categorical)
+    return Matrix(np.ascontiguousarray(x), y, tuple(columns), categorical)
 
 
 def model_files(folder: Path) -> dict[str, bytes]:
@@ -58,8 +73,13 @@ class LoadedModel:
         """The model's columns, in order."""
         return tuple(self.trained["columns"])
 
+    @property
+    def target(self) -> Target:
+        """What the model predicts."""
+        return target_of(self.trained)
+
     def score(self, rows: pl.DataFrame) -> np.ndarray:
-        """Predict for rows of this model's own raw features; (n,) float64."""
+        """Predict for rows of this model's own raw features; (n,) or (n, k) float64, as `Predictor` says."""
         return self.predictor.predict(to_matrix(self.program, self.fitted, rows, self.columns).x)
 
 
@@ -68,10 +88,13 @@ def load_model(folder: Path, catalogue: Catalogue) -> LoadedModel:
     trained = read_document(folder / "train.json")
     component = catalogue.get("trainer", trained["component"])
     trainer: Trainer = component.build(msgspec.convert(trained["params"], component.params))
+    predictor = trainer.load(model_files(folder))
+    if (folder / CALIBRATION).is_file():
+        predictor = CalibratedPredictor(predictor, calibrator_from_json(read_document(folder / CALIBRATION)))
     return LoadedModel(
         FeatureProgram.from_json(read_document(folder / "program.json")),
         FittedEncoders.from_json(read_document(folder / "encoders.json")),
-        trainer.load(model_files(folder)),
+        predictor,
         trained,
         folder,
     )

@@ -1,6 +1,7 @@
 """Package: the model with all that is needed to serve, audit and reproduce it, as one directory of readable files.
 
     model/            the trainer's own text files       encoders.json    fitted encoders
+    calibration.json  the calibration, when there is one
     program.json      the feature program                schema.json      input and output
     sources.json      how pushed events are typed and derived, as ingest does it
     package.json      what it is: trainer, task, columns, digests of data and split
@@ -18,15 +19,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from engine.components import load_catalogue
-from engine.contracts import Work
+from engine.contracts import Target, Work
 from engine.features.program import FeatureProgram
 from engine.keys import Json, digest
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
-from engine.nodes.matrix import LoadedModel, load_model, read_parts, to_matrix
+from engine.nodes.matrix import CALIBRATION, LoadedModel, load_model, read_parts, to_matrix
 from engine.nodes.profile import profile_of
 
 PACKAGE_VERSION = 1
@@ -41,20 +43,23 @@ def package_model(work: Work) -> Mapping[str, Json]:
     shutil.copytree(folder / "model", work.out / "model", copy_function=shutil.copyfile)
     for name in ("program.json", "encoders.json", "importance.json", "train.json", "trained_on.npy"):
         shutil.copyfile(folder / name, work.out / name)
+    if (folder / CALIBRATION).is_file():
+        shutil.copyfile(folder / CALIBRATION, work.out / CALIBRATION)
     evidence = {
         "evaluation": read_document(work.inputs["evaluation"].path / "evaluation.json"),
         "gates": read_document(work.inputs["gate"].path / "gates.json"),
     }
     data = {name: _source_identity(artefact.path) for name, artefact in source_inputs(work).items()}
     described = _describe(settings, model, data, work)
-    write_document(work.out / "schema.json", _schema(model.program, settings["task"]))
+    write_document(work.out / "schema.json", _schema(model.program, model.target))
     write_document(work.out / "sources.json", settings["sources"])
     write_document(work.out / "package.json", described)
     write_document(work.out / "evidence.json", evidence)
     write_document(work.out / "golden.json", _golden(work, model))
     profile = {
         "features": read_document(folder / "profile.json"),
-        "prediction": profile_of(read_predictions(work).to_numpy()),
+        "prediction": profile_of(headline(read_predictions(work).to_numpy(), model.target)),
+        "outputs": _output_profiles(read_predictions(work).to_numpy(), model.target),
     }
     write_document(work.out / "baseline.json", profile)
     metrics = {name: item["value"] for name, item in evidence["evaluation"]["models"]["challenger"]["metrics"].items()}
@@ -79,9 +84,12 @@ def _source_identity(folder: Any) -> dict[str, Json]:
     return {key: described[key] for key in ("objects", "rows", "first", "last")}
 
 
-def _schema(program: FeatureProgram, task: str) -> dict[str, Json]:
-    """Input: the request fields and the event time. Output: one number a row."""
-    output: dict[str, Json] = {"type": "f64", **({"minimum": 0.0, "maximum": 1.0} if task == "binary" else {})}
+def _schema(program: FeatureProgram, target: Target) -> dict[str, Json]:
+    """Input: the request fields and the event time. Output: one number a row, or one for each of `outputs`."""
+    bounded = target.task in {"binary", "multiclass"}
+    output: dict[str, Json] = {"type": "f64", **({"minimum": 0.0, "maximum": 1.0} if bounded else {})}
+    if target.outputs:
+        output["outputs"] = list(target.outputs)
     return {"input": {**program.spine.request, EVENT_TIME: "timestamp"}, "output": output}
 
 
@@ -96,8 +104,31 @@ def _golden(work: Work, model: LoadedModel) -> dict[str, Json]:
         "columns": list(model.columns),
         "rows": chosen[ROW_ID].cast(pl.String).to_list(),
         "inputs": [[value.hex() for value in row] for row in matrix.x.tolist()],
-        "outputs": [value.hex() for value in model.predictor.predict(matrix.x).tolist()],
+        "outputs": as_bits(model.predictor.predict(matrix.x)),
     }
+
+
+def as_bits(prediction: np.ndarray) -> list[Json]:
+    """Write predictions as hexadecimal doubles; of several outputs, a list a row."""
+    if prediction.ndim == 1:
+        return [value.hex() for value in prediction.tolist()]
+    return [[value.hex() for value in row] for row in prediction.tolist()]
+
+
+def headline(prediction: np.ndarray, target: Target) -> np.ndarray:
+    """Give one number a row that monitors can follow, (n,).
+
+    Of several classes it is the place of the likeliest, of quantiles the middle one.
+    """
+    if prediction.ndim == 1:
+        return prediction
+    if target.classes:
+        return np.asarray(np.argmax(prediction, axis=1), dtype=np.float64)
+    return np.ascontiguousarray(prediction[:, prediction.shape[1] // 2])
+
+
+def _output_profiles(prediction: np.ndarray, target: Target) -> dict[str, Json]:
+    return {name: profile_of(np.ascontiguousarray(prediction[:, i])) for i, name in enumerate(target.outputs)}
 
 
 def read_predictions(work: Work) -> pl.Series:

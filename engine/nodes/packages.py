@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.keys import digest_file
 from engine.nodes.frames import read_document
 from engine.nodes.matrix import load_model
+from engine.nodes.package import as_bits
 from engine.project import Project
 from engine.records import ModelVersion
 
@@ -43,9 +44,9 @@ def check_golden(folder: Path, catalogue: Catalogue) -> list[str]:
     golden = read_document(folder / "golden.json")
     model = load_model(folder, catalogue)
     inputs = np.array([[float.fromhex(value) for value in row] for row in golden["inputs"]], dtype=np.float64)
-    expected = [float.fromhex(value) for value in golden["outputs"]]
-    together = model.predictor.predict(inputs).tolist()
-    apart = [model.predictor.predict(row.reshape(1, -1)).tolist()[0] for row in inputs]
+    expected = golden["outputs"]
+    together = as_bits(model.predictor.predict(inputs))
+    apart = [as_bits(model.predictor.predict(row.reshape(1, -1)))[0] for row in inputs]
     problems = []
     for way, found in (("together", together), ("one by one", apart)):
         differing = sum(a != b for a, b in zip(found, expected, strict=True))

@@ -56,7 +56,7 @@ def probe_leakage(work: Work) -> Mapping[str, Json]:
     parts = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "test"), list(dict.fromkeys(fields)))
     train, test = (_thinned(part, _MOST_ROWS) for part in parts)
     few = [_thinned(part, _MEASURED_ROWS) for part in (train, test)]
-    matrices = [to_matrix(program, model.fitted, rows, model.columns) for rows in few]
+    matrices = [to_matrix(program, model.fitted, rows, model.columns, model.target) for rows in few]
     moments = few[0][EVENT_TIME].dt.epoch("us").cast(pl.Float64).to_numpy()
     sides = Sides(model, train, test, matrices[0], matrices[1], moments)
     found = {name: _answer(item, sides, work) for name, item in asked.items()}

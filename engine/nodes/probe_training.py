@@ -24,6 +24,7 @@ from engine.keys import Json
 from engine.nodes.features import LABEL, ROW_ID
 from engine.nodes.frames import read_document, write_document
 from engine.nodes.matrix import LoadedModel, load_model, model_files, read_parts, to_matrix
+from engine.nodes.target import group_ids
 from engine.spec.probes import TrainingProbe
 
 _REPEATS = 256  # of each row of the tiny batch: so that no usual limit on the size of a leaf stands in the way
@@ -57,9 +58,11 @@ def probe_training(work: Work) -> Mapping[str, Json]:
     model = load_model(folder, catalogue)
     trained = read_document(folder / "train.json")
     component = catalogue.get("trainer", trained["component"])
-    fit = FitRequest(trained["task"], trained["seed"], work.place.threads, work.progress)
+    target = model.target
+    fit = FitRequest(target.task, trained["seed"], work.place.threads, work.progress, target.classes, target.quantiles)
     bench = Bench(component, msgspec.convert(trained["params"], component.params), fit)
-    wanted = list(dict.fromkeys((ROW_ID, LABEL, *model.program.columns_behind(model.columns))))
+    beside = [trained["group"]] if trained.get("group") else []
+    wanted = list(dict.fromkeys((ROW_ID, LABEL, *beside, *model.program.columns_behind(model.columns))))
     train, test = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "test"), wanted)
     found: dict[str, Any] = {}
     for name, item in settings["asked"].items():
@@ -74,7 +77,8 @@ def probe_training(work: Work) -> Mapping[str, Json]:
 
 
 def _matrix(model: LoadedModel, rows: pl.DataFrame) -> Matrix:
-    return to_matrix(model.program, model.fitted, rows, model.columns)
+    matrix = to_matrix(model.program, model.fitted, rows, model.columns, model.target)
+    return replace(matrix, group=group_ids(rows, model.trained.get("group")))
 
 
 def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -115,7 +119,8 @@ def _tiny_batch(bench: Bench, rows: Matrix, size: int) -> dict[str, Any]:
     repeated = np.repeat(chosen, _REPEATS)
     known = {field.name for field in msgspec.structs.fields(type(bench.params))}
     params = msgspec.structs.replace(bench.params, **({"early_stopping": 0} if "early_stopping" in known else {}))
-    batch = replace(rows, x=np.ascontiguousarray(rows.x[repeated]), y=rows.y[repeated])
+    group = None if rows.group is None else rows.group[repeated]
+    batch = replace(rows, x=np.ascontiguousarray(rows.x[repeated]), y=rows.y[repeated], group=group)
     try:
         before, after = bench.losses(batch, params)
     except EngineError as error:

@@ -20,7 +20,7 @@ from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from engine.nodes.frames import read_frame, write_document, write_frame
 
-PARTS = ("train", "validation", "test", "unused")
+PARTS = ("train", "validation", "calibration", "test", "unused")
 
 
 def split_rows(work: Work) -> Mapping[str, Json]:
@@ -51,9 +51,10 @@ def _refuse_bad_parts(part: pl.Series, height: int) -> None:
 
 
 def _summarise(rows: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    text = rows.schema[LABEL] == pl.String  # which has no mean
     grouped = rows.group_by("part").agg(
         pl.len().alias("rows"),
-        pl.col(LABEL).cast(pl.Float64).mean().alias("mean"),
+        (pl.lit(None, pl.Float64) if text else pl.col(LABEL).cast(pl.Float64).mean()).alias("mean"),
         pl.col(EVENT_TIME).min().alias("first"),
         pl.col(EVENT_TIME).max().alias("last"),
     )

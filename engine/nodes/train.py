@@ -1,7 +1,7 @@
 """Train: fit encoders and a model on the training rows, stopping by the validation rows.
 
 Leaves `model/` (the trainer's own text files), `program.json`, `encoders.json`, `importance.json`, `profile.json`,
-`train.json` (component, columns, rows) and `trained_on.npy` (sorted 64-bit hashes of the training and validation row ids).
+`train.json` (component, target, columns, rows) and `trained_on.npy` (sorted 64-bit hashes of the training and validation row ids).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from engine.components import load_catalogue
 from engine.contracts import FitRequest, Trainer, Work
 from engine.features.program import FeatureProgram
 from engine.keys import Json
+from engine.nodes.calibrators import fit_calibrator
 from engine.nodes.frames import write_document
+from engine.nodes.matrix import CALIBRATION
 from engine.nodes.prepared import prepare_rows
 
 
@@ -28,9 +30,23 @@ def train_model(work: Work) -> Mapping[str, Json]:
     prepared = prepare_rows(work, program, columns)
     component = load_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
-    request = FitRequest(settings["task"], settings["seed"], work.place.threads, work.progress, work.measured)
+    target = prepared.target
+    request = FitRequest(
+        target.task,
+        settings["seed"],
+        work.place.threads,
+        work.progress,
+        work.measured,
+        target.classes,
+        target.quantiles,
+    )
     work.progress("fitting", prepared.rows, None)
     files = trainer.train(prepared.train, prepared.held, request)
+    if settings.get("calibration"):
+        work.progress("calibrating", prepared.calibration_rows, None)
+        prediction = trainer.load(files).predict(prepared.kept.x)
+        calibrator = fit_calibrator(settings["calibration"]["method"], prediction, prepared.kept.y)
+        write_document(work.out / CALIBRATION, calibrator.to_json())
     for name, content in files.items():
         path = work.out / "model" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,10 +60,15 @@ def train_model(work: Work) -> Mapping[str, Json]:
             "component": settings["component"],
             "params": settings["params"],
             "task": settings["task"],
+            "classes": list(target.classes),
+            "quantiles": list(target.quantiles),
+            **{name: settings.get(name) for name in ("group", "weight", "calibration")},
+            "class_weights": prepared.weights,
             "seed": settings["seed"],
             "columns": columns,
             "rows": prepared.rows,
             "validation_rows": prepared.validation_rows,
+            "calibration_rows": prepared.calibration_rows,
         },
     )
     write_document(work.out / "profile.json", prepared.profile)

@@ -19,7 +19,8 @@ _AUDIT = (
     "features/*.py", "profiling/*.py",
 )  # fmt: skip
 
-_PROBE = ("nodes/frames.py", "nodes/matrix.py", "features/*.py")
+_SCORING = ("nodes/frames.py", "nodes/matrix.py", "nodes/target.py", "nodes/calibrators.py")
+_PROBE = (*_SCORING, "features/*.py")
 
 # The files behind each kind of node, relative to the package.
 MODULES: dict[str, tuple[str, ...]] = {
@@ -37,14 +38,16 @@ MODULES: dict[str, tuple[str, ...]] = {
     "train": (
         "nodes/train.py",
         "nodes/prepared.py",
+        "nodes/target.py",
+        "nodes/calibrators.py",
         "nodes/frames.py",
         "nodes/matrix.py",
         "nodes/profile.py",
         "features/encoders.py",
     ),
-    "tune": ("nodes/tune.py", "nodes/frames.py", "nodes/matrix.py", "evaluation/metrics.py", "features/*.py"),
-    "evaluate": ("nodes/evaluate.py", "nodes/frames.py", "nodes/matrix.py", "evaluation/*.py", "features/*.py"),
-    "gate": ("nodes/gate.py", "nodes/frames.py", "evaluation/*.py"),
+    "tune": ("nodes/tune.py", *_SCORING, "evaluation/*.py", "features/*.py"),
+    "evaluate": ("nodes/evaluate.py", *_SCORING, "evaluation/*.py", "features/*.py"),
+    "gate": ("nodes/gate.py", "nodes/frames.py", "nodes/target.py", "evaluation/*.py"),
     "probe.behaviour": (*_PROBE, "nodes/probe_behaviour.py", "nodes/perturbed.py", "nodes/features.py"),
     "probe.leakage": (*_PROBE, "nodes/probe_leakage.py", "nodes/features.py", "evaluation/*.py"),
     "probe.training": (*_PROBE, "nodes/probe_training.py"),
@@ -52,7 +55,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "probe.size": (*_PROBE, "nodes/probe_latency.py"),
     "probe.columns": (*_PROBE, "nodes/probe_columns.py"),
     "probe.parity": (*_PROBE, "nodes/probe_parity.py", "nodes/features.py", "online/*.py"),
-    "package": ("nodes/package.py", "nodes/frames.py", "nodes/matrix.py", "nodes/profile.py", "features/*.py"),
+    "package": ("nodes/package.py", *_SCORING, "nodes/profile.py", "features/*.py"),
     "promote": (),
 }
 LIBRARIES: dict[str, tuple[str, ...]] = {

@@ -20,6 +20,11 @@ def choose_columns(program: FeatureProgram, train: TrainSpec) -> tuple[str, ...]
         for pattern in patterns
         if not any(fnmatchcase(name, pattern) for name in types)
     ]
+    if program.label is not None and program.label.type == "str" and train.task != "multiclass":
+        hint = "set train.task=multiclass, or make the label a number"
+        problems.append(
+            Problem("label.expr", f"gives text, and the task {train.task} needs a number", value=train.task, hint=hint)
+        )
     wanted = train.features or ("*",)
     named = [name for name in types if name in wanted and types[name] not in NUMERIC]
     problems += [

@@ -29,6 +29,7 @@ DECLARED_AT: dict[str, dict[str, str]] = {
         "params": "{name}",
         "task": "train.task",
         "columns": "train.features",
+        **{key: f"train.{key}" for key in ("classes", "quantiles", "group", "weight", "class_weight", "calibration")},
     },
     "evaluate": {"evaluate": "evaluate", "task": "train.task"},
     "gate": {"gates": "gates"},

@@ -20,7 +20,8 @@ from engine.features.program import CompileResult, FeatureProgram, SourceProgram
 from engine.keys import Json
 from engine.plan.columns import choose_columns
 from engine.plan.probes import READS_ROWS, READS_SOURCES, compile_probes
-from engine.spec import PipelineSpec, identity
+from engine.spec import PipelineSpec, TrainSpec, identity
+from engine.spec.training import DEFAULT_QUANTILES
 
 Components: TypeAlias = tuple[tuple[Role, str], ...]
 
@@ -271,6 +272,18 @@ def _ingests(plan: LogicalPlan) -> tuple[str, ...]:
     return tuple(node.name for node in plan.nodes if node.kind in {"ingest", "checkout"})
 
 
+def _target_settings(train: TrainSpec) -> dict[str, Json]:
+    """Give what was declared of the target beyond the task; nothing of it by default, so that no key changes."""
+    declared: dict[str, Json] = {
+        "classes": [str(name) for name in train.classes],
+        "quantiles": list(train.quantiles or DEFAULT_QUANTILES) if train.task == "quantile" else [],
+        "group": train.group,
+        "weight": train.weight,
+        "class_weight": identity(train.class_weight),
+    }
+    return {key: value for key, value in declared.items() if value}
+
+
 def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) -> LogicalNode:
     settings: dict[str, Json] = {
         "component": kind,
@@ -279,6 +292,9 @@ def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) 
         "seed": seed,
         "program": plan.document,
         "columns": list(choose_columns(plan.program, plan.spec.train)),
+        **_target_settings(plan.spec.train),
     }
+    if name == "train" and plan.spec.train.calibration is not None:
+        settings["calibration"] = identity(plan.spec.train.calibration)
     inputs = {"rows": "features", "split": "split"}
     return LogicalNode(name, "train", inputs, settings, (("trainer", kind),), title=kind)

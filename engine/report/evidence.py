@@ -20,12 +20,14 @@ from engine.evaluation.document import (
     SliceMetric,
     read_evaluation,
 )
+from engine.evaluation.names import CUTS
 from engine.records import Metric, RunRecord
 from engine.report.charts import Bins, Series, Tone
 
 ROLES: tuple[Tone, ...] = ("challenger", "champion", "baseline")
 Measure: TypeAlias = MeasuredMetric | PairedDifference
 
+_CUTS = (("", ""), *((f"_at_{k}", f" at {k}") for k in CUTS))
 _METRIC_WORDS = {
     "roc_auc": "ROC AUC",
     "average_precision": "Average precision",
@@ -36,6 +38,17 @@ _METRIC_WORDS = {
     "rmse": "RMSE",
     "mae": "MAE",
     "r2": "R²",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+    "roc_auc_ovr": "ROC AUC, one against the rest",
+    "mape": "MAPE",
+    "smape": "sMAPE",
+    "wape": "WAPE",
+    "pinball": "Pinball loss",
+    "mrr": "MRR",
+    **{f"{name}{at}": f"{name.upper()}{words}" for name in ("ndcg", "map") for at, words in _CUTS},
 }
 
 

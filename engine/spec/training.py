@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from engine.spec.base import Identifier, NonNegativeInt, PositiveInt, Prose, Spec
+
+PositiveFloat: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class SplitSpec(Spec, frozen=True, kw_only=True):
@@ -16,14 +18,43 @@ class SplitSpec(Spec, frozen=True, kw_only=True):
     params: msgspec.Struct
 
 
+Task: TypeAlias = Literal["binary", "multiclass", "regression", "quantile", "ranking"]
+DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
+_Level = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+
+class CalibrationSpec(Spec, frozen=True, kw_only=True):
+    """A map from the model's probabilities to calibrated ones, fitted on rows that neither trained nor stopped it.
+
+    These are the rows that the split calls `calibration`, or else `share` of the validation rows, chosen by a hash of their
+    ids and kept from the early stopping. `isotonic` (Zadrozny & Elkan 2002) is free and needs a thousand rows or more, `platt`
+    (1999) has two parameters, `beta` (Kull et al. 2017) three. A `multiclass` is calibrated class by class.
+    """
+
+    method: Literal["isotonic", "platt", "beta"]
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
+
+
 class TrainSpec(Spec, frozen=True, kw_only=True):
-    """How to train. `features` lists names or globs; empty means every numeric or boolean feature."""
+    """How to train. `features` lists names or globs; empty means every numeric or boolean feature.
+
+    `classes` are a multiclass label's values, in the order of the model's outputs; when it is empty, those of the training
+    and validation rows, sorted. `group` is the request field or feature that names the query of a ranking's row.
+    `quantiles` are 0.1, 0.5 and 0.9 by default. `weight` is a column of row weights; `class_weight` weighs rows by label,
+    `balanced` so that every class has the same total.
+    """
 
     kind: Identifier
     params: msgspec.Struct
-    task: Literal["binary", "regression"] = "binary"
+    task: Task = "binary"
     features: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    classes: tuple[str | int, ...] = ()
+    quantiles: tuple[_Level, ...] = ()
+    group: Identifier | None = None
+    weight: Identifier | None = None
+    class_weight: Literal["balanced"] | dict[str, PositiveFloat] | None = None
+    calibration: CalibrationSpec | None = None
     seed: NonNegativeInt = 0
     doc: Prose = ""
 

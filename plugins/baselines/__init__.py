@@ -15,9 +15,10 @@ from engine.contracts import Trainer
 
 
 class LinearParams(Params, frozen=True, kw_only=True):
-    """Logistic or linear regression, by task. `l2` is the penalty on squared standardised weights.
+    """Logistic or linear regression, by task: classes each against the rest, quantiles at fixed distances from the line.
 
-    A category gets a weight of its own if it is one of the `max_levels` most frequent of its column.
+    `l2` is the penalty on squared standardised weights. A category gets a weight of its own if it is one of the
+    `max_levels` most frequent of its column.
     """
 
     l2: Annotated[float, msgspec.Meta(gt=0)] = 1.0
@@ -26,7 +27,7 @@ class LinearParams(Params, frozen=True, kw_only=True):
 
 
 class MajorityParams(Params, frozen=True, kw_only=True):
-    """One number for every row: the base rate of a binary label; for a regression the mean or the median."""
+    """The same for every row: base rate, classes' shares, the labels' quantiles; for a regression the mean or the median."""
 
     statistic: Literal["mean", "median"] = "mean"
 

@@ -8,15 +8,15 @@ one row gets the same bits as a million.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from engine.contracts import FitRequest, Matrix, Predictor
+from engine.contracts import FitRequest, Matrix, Predictor, Progress
 from engine.errors import DataError
 from engine.keys import canonical_json
 
@@ -25,6 +25,7 @@ from .encoding import Encoding, Floats, encoding_from_json, fit_encoding, places
 from .rows import MODEL, check_rows, check_width, read_model
 
 _LEAST_ROWS = 10
+_CHANCES = ("binary", "multiclass")
 _BLOCK = 4096  # rows; a block of some dozen columns stays in the processor's cache
 _GRADIENT = 1e-5  # of the mean loss by a standardised weight: far below what any metric shows
 _LANES = 64  # `exp` runs on whole vectors of numbers: padding gives the last rows the same instructions as the first
@@ -40,17 +41,19 @@ class LinearTrainer:
         """Fit; raises `DataError` for rows that nothing can be learnt from."""
         check_rows(train, fit.task, _LEAST_ROWS)
         encoding = fit_encoding(train, self._params.max_levels)
-        shift, scale = (0.0, 1.0) if fit.task == "binary" else _moments(train.y)
-        blocks = _blocks(train, encoding, (train.y - shift) / scale)
-        weights = _minimise(blocks, encoding, self._params, fit) * scale
-        weights[0] += shift
+        blocks = _blocks(train, encoding)
+        weights = [
+            _fit_one(blocks, encoding, self._params, replace(fit, progress=_stage(fit, index)), target)
+            for index, target in enumerate(_targets(train.y, fit))
+        ]
         document = {
             "kind": "linear",
             "task": fit.task,
             "columns": list(train.names),
             "encoding": encoding.to_json(),
-            "weights": weights.tolist(),
-            "importance": _importance(blocks, encoding, weights),
+            "weights": [own.tolist() for own in weights],
+            "offsets": _offsets(blocks, encoding, weights[0], train.y, fit),
+            "importance": np.mean([_importance(blocks, encoding, own) for own in weights], axis=0).tolist(),
         }
         return {MODEL: canonical_json(document)}
 
@@ -68,7 +71,8 @@ class LinearTrainer:
 class Block:
     """At most 4096 encoded training rows: numbers (k, rows), null rows of each indicator, places of each category."""
 
-    y: Floats
+    rows: slice
+    weight: Floats
     numbers: Floats
     absent: tuple[Any, ...]
     levels: tuple[Any, ...]
@@ -110,24 +114,61 @@ class Parts:
         return cls(float(first[0]), cut[0], cut[1], tuple(np.append(own, 0.0) for own in cut[2:]))
 
 
-def _blocks(train: Matrix, encoding: Encoding, y: Floats) -> list[Block]:
+def _targets(y: Floats, fit: FitRequest) -> list[Floats]:
+    """Give what each set of weights is fitted to: the label, or each class against the rest."""
+    return [(y == place) * 1.0 for place in range(len(fit.classes))] if fit.classes else [y]
+
+
+def _stage(fit: FitRequest, index: int) -> Progress:
+    """Report one fit of several as its share of the whole."""
+    count = max(1, len(fit.classes))
+
+    def progress(message: str, rows: int | None, done: float | None) -> None:
+        which = f"class {fit.classes[index]}, " if fit.classes else ""
+        fit.progress(which + message, rows, None if done is None else (index + done) / count)
+
+    return progress
+
+
+def _fit_one(blocks: list[Block], encoding: Encoding, params: LinearParams, fit: FitRequest, target: Floats) -> Floats:
+    chances = fit.task in _CHANCES
+    shift, scale = (0.0, 1.0) if chances else _moments(target)
+    weights = _minimise(blocks, encoding, params, fit, (target - shift) / scale) * scale
+    weights[0] += shift
+    return weights
+
+
+def _offsets(blocks: list[Block], encoding: Encoding, weights: Floats, y: Floats, fit: FitRequest) -> list[float]:
+    """Give how far each quantile of the label lies from the regression line: one distance for all rows."""
+    if not fit.quantiles:
+        return []
+    parts = Parts.of(weights, encoding)
+    gap = y - np.concatenate([block.scores(parts) for block in blocks])
+    found: list[float] = np.quantile(gap, fit.quantiles, method="inverted_cdf").tolist()
+    return found
+
+
+def _blocks(train: Matrix, encoding: Encoding) -> list[Block]:
     """Encode the rows once, before the iterations."""
     fitted = list(zip(encoding.numbers, encoding.means.tolist(), encoding.scales.tolist(), strict=True))
     found = []
-    for start in range(0, len(y), _BLOCK):
+    weight = np.ones(len(train.y)) if train.weight is None else train.weight * (len(train.y) / train.weight.sum())
+    for start in range(0, len(train.y), _BLOCK):
+        part = slice(start, start + _BLOCK)
         x = np.asfortranarray(train.x[start : start + _BLOCK])
         columns = [standardised(x[:, index], mean, scale) for index, mean, scale in fitted]
         absent = tuple(np.flatnonzero(~np.isfinite(x[:, index])) for index in encoding.indicators)
         paired = zip(encoding.categories, encoding.levels, strict=True)
         levels = tuple(places(x[:, index], values) for index, values in paired)
-        found.append(Block(y[start : start + _BLOCK], np.array(columns).reshape(len(fitted), len(x)), absent, levels))
+        numbers = np.array(columns).reshape(len(fitted), len(x))
+        found.append(Block(part, weight[part], numbers, absent, levels))
     return found
 
 
-def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit: FitRequest) -> Floats:
+def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit: FitRequest, target: Floats) -> Floats:
     """Minimise the mean loss plus `l2 / 2n` times the squared weights, which leave the intercept free."""
-    n = sum(len(block.y) for block in blocks)
-    objective = _logistic if fit.task == "binary" else _squared
+    n = len(target)
+    objective = _logistic if fit.task in _CHANCES else _squared
     iterations = 0
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -136,9 +177,9 @@ def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit
         gradient[0] = 0.0
         total = 0.5 * float(np.einsum("i,i->", gradient, weights))
         for block in blocks:
-            value, residual = objective(block.y, block.scores(parts))
-            total += value
-            gradient += block.gradient(residual, parts)
+            values, residual = objective(target[block.rows], block.scores(parts))
+            total += float((values * block.weight).sum())
+            gradient += block.gradient(residual * block.weight, parts)
         return total / n, gradient / n
 
     def tell(_: Floats) -> None:
@@ -153,17 +194,17 @@ def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit
     return np.asarray(found.x, dtype=np.float64)
 
 
-def _logistic(y: Floats, score: Floats) -> tuple[float, Floats]:
-    """Give the log loss and its derivative by score, without overflow for scores of any size."""
+def _logistic(y: Floats, score: Floats) -> tuple[Floats, Floats]:
+    """Give each row's log loss and its derivative by score, without overflow for scores of any size."""
     tail = np.exp(-np.abs(score))
     value = np.maximum(score, 0.0) - y * score + np.log1p(tail)
     chance = np.where(score >= 0, 1.0, tail) / (1.0 + tail)
-    return float(value.sum()), chance - y
+    return value, chance - y
 
 
-def _squared(y: Floats, score: Floats) -> tuple[float, Floats]:
+def _squared(y: Floats, score: Floats) -> tuple[Floats, Floats]:
     gap = score - y
-    return 0.5 * float(np.einsum("i,i->", gap, gap)), gap
+    return 0.5 * np.square(gap), gap
 
 
 def _moments(y: Floats) -> tuple[float, float]:
@@ -193,14 +234,25 @@ class LinearPredictor:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._encoding = encoding_from_json(document["encoding"])
-        self._weights = np.array(document["weights"], dtype=np.float64)
-        self._link: Callable[[Floats], Floats] = _chance if document["task"] == "binary" else np.copy
+        self._weights: list[list[float]] = document["weights"]
+        self._offsets: list[float] = document["offsets"]
+        self._task: str = document["task"]
 
     def predict(self, x: Floats) -> Floats:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
+        check_width(x.shape, self._encoding.width)
+        scores = [self._score(x, own) for own in self._weights]
+        if self._task == "binary":
+            return _chance(scores[0])
+        if self._task == "multiclass":
+            return _shares([_chance(score) for score in scores])
+        if self._offsets:
+            return np.stack([scores[0] + offset for offset in self._offsets], axis=1)
+        return scores[0]
+
+    def _score(self, x: Floats, weights: list[float]) -> Floats:
         fitted = self._encoding
-        check_width(x.shape, fitted.width)
-        weight = iter(self._weights.tolist())
+        weight = iter(weights)
         score = np.full(len(x), next(weight))
         for index, mean, scale in zip(fitted.numbers, fitted.means.tolist(), fitted.scales.tolist(), strict=True):
             score += standardised(x[:, index], mean, scale) * next(weight)
@@ -209,7 +261,16 @@ class LinearPredictor:
         for index, levels in zip(fitted.categories, fitted.levels, strict=True):
             own = np.array([*(next(weight) for _ in levels), 0.0])
             score += own[places(x[:, index], levels)]
-        return self._link(score)
+        return score
+
+
+def _shares(chances: list[Floats]) -> Floats:
+    """Bring the classes' chances, each against the rest, to a sum of one; added up in one order."""
+    total = chances[0].copy()
+    for chance in chances[1:]:
+        total += chance
+    total = np.maximum(total, np.finfo(np.float64).tiny)
+    return np.stack([chance / total for chance in chances], axis=1)
 
 
 def _chance(score: Floats) -> Floats:

@@ -28,7 +28,7 @@ def check_rows(train: Matrix, task: str, least: int) -> None:
         hint = "set train.task=regression, or fix the label"
         raise DataError(f"a training row has the label {strange[0]:g}, and a binary task needs 0 or 1", hint=hint)
     if y.min() == y.max():
-        what = "one class only" if task == "binary" else "the same label everywhere"
+        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
         hint = "check the label and the split's boundaries"
         raise DataError(f"the training rows have {what} ({y[0]:g})", hint=hint)
 

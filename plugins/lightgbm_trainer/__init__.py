@@ -14,7 +14,9 @@ import msgspec
 from engine.components import Component, Params
 from engine.contracts import Trainer
 
-Objective: TypeAlias = Literal["binary", "regression", "regression_l1", "huber", "quantile", "poisson"]
+Objective: TypeAlias = Literal[
+    "binary", "multiclass", "regression", "regression_l1", "huber", "quantile", "poisson", "lambdarank"
+]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 _Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -67,7 +69,8 @@ class LightGbmParams(Params, frozen=True, kw_only=True):
     """`rounds` is the most trees; `early_stopping` rounds without a better validation loss end it (0: never).
 
     `objective` is by default the task's own. `categorical: false` splits encoded columns by order, which is faster and, with
-    thousands of values, often no worse than by category. `monotone` maps a column to 1 (rising), -1 (falling) or 0.
+    thousands of values, often no worse than by category. `monotone` maps a column to 1 (rising), -1 (falling) or 0. Columns
+    of one `interaction` group may be split on along one path; a column in no group only with itself.
     """
 
     rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
@@ -75,6 +78,7 @@ class LightGbmParams(Params, frozen=True, kw_only=True):
     objective: Objective | None = None
     params: TreeParams = TreeParams()
     monotone: dict[str, Literal[-1, 0, 1]] = {}
+    interaction: tuple[tuple[str, ...], ...] = ()
     categorical: bool = True
     extra: dict[str, bool | int | float | str] = {}
 

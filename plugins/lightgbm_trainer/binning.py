@@ -15,7 +15,7 @@ from engine.contracts import Matrix
 from engine.keys import canonical_json
 
 from .library import import_lightgbm
-from .rows import categorical_columns, plain_names, without_negatives
+from .rows import categorical_columns, plain_names, query_sizes, without_negatives
 
 # What only the trees or the loop read; anything else may change the bins or what is filtered before them.
 _OF_TREES = frozenset(
@@ -57,10 +57,12 @@ def bin_rows(train: Matrix, validation: Matrix | None, settings: Mapping[str, An
 def _bin(train: Matrix, validation: Matrix | None, settings: Mapping[str, Any], by_category: bool) -> Binned:  # noqa: FBT001
     lightgbm = import_lightgbm()
     categorical = categorical_columns(train) if by_category else []
-    named = {"categorical_feature": categorical, "feature_name": plain_names(train.names)}
+    named: dict[str, Any] = {"categorical_feature": categorical, "feature_name": plain_names(train.names)}
+    named |= {"weight": train.weight, "group": query_sizes(train.group)}
     rows = lightgbm.Dataset(without_negatives(train.x, categorical), train.y, params=dict(settings), **named)
     unseen = None
     if validation is not None:
         held_out = without_negatives(validation.x, categorical)
-        unseen = lightgbm.Dataset(held_out, validation.y, reference=rows, params=dict(settings))
+        sizes = query_sizes(validation.group)
+        unseen = lightgbm.Dataset(held_out, validation.y, reference=rows, group=sizes, params=dict(settings))
     return Binned(rows, unseen)

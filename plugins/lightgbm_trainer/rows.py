@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import Matrix, Progress
 from engine.errors import DataError
+
+MOST_GRADES = 30
+"""The highest relevance: its gain is 2^30 - 1, and gains beyond that drown all others."""
 
 
 def check_rows(matrix: Matrix, task: str, part: str, least: int) -> None:
@@ -19,7 +23,7 @@ def check_rows(matrix: Matrix, task: str, part: str, least: int) -> None:
         raise DataError(f"{len(matrix.y)} {part} rows are too few: one split needs {least}", hint=hint)
     check_labels(matrix, task, part)
     if matrix.y.min() == matrix.y.max():
-        what = "one class only" if task == "binary" else "the same label everywhere"
+        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
         raise DataError(
             f"the {part} rows have {what} ({matrix.y[0]:g})", hint="check the label and the split's boundaries"
         )
@@ -40,12 +44,37 @@ def check_labels(matrix: Matrix, task: str, part: str) -> None:
     if float(np.abs(matrix.y).max(initial=0.0)) > float(np.finfo(np.float32).max):
         hint = "rescale the label, as in `expr: label / 1e6`"
         raise DataError(f"a {part} row has a label beyond 3.4e38, and LightGBM keeps labels in 32 bits", hint=hint)
+    if task == "ranking":
+        _check_relevance(matrix, part)
     if task == "binary" and not bool(np.isin(matrix.y, (0.0, 1.0)).all()):
         strange = matrix.y[~np.isin(matrix.y, (0.0, 1.0))][0]
         raise DataError(
             f"a {part} row has the label {strange:g}, and a binary task needs 0 or 1",
             hint="set train.task=regression, or fix the label",
         )
+
+
+def _check_relevance(matrix: Matrix, part: str) -> None:
+    y = matrix.y
+    if matrix.group is None:
+        raise DataError(f"the {part} rows have no queries to be ranked in", hint="set train.group")
+    if not bool(((y >= 0) & (y <= MOST_GRADES) & (y == np.floor(y))).all()):
+        hint = "make the label a grade: whole numbers from 0 (not relevant) up"
+        raise DataError(f"a {part} row has a relevance that is no whole number of 0 to {MOST_GRADES}", hint=hint)
+
+
+def by_query(matrix: Matrix) -> Matrix:
+    """Bring the rows of each query together, in their order, as LightGBM needs them; other matrices stay as they are."""
+    if matrix.group is None:
+        return matrix
+    order = np.argsort(matrix.group, kind="stable")
+    weight = None if matrix.weight is None else matrix.weight[order]
+    return replace(matrix, x=matrix.x[order], y=matrix.y[order], weight=weight, group=matrix.group[order])
+
+
+def query_sizes(group: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Give the number of rows of each query of rows that stand together, (queries,)."""
+    return None if group is None else np.unique(group, return_counts=True)[1]
 
 
 def tell_empty_columns(train: Matrix, progress: Progress) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,10 +25,16 @@ from . import LightGbmParams
 from .binning import bin_rows
 from .library import import_lightgbm
 from .loss import Loss, loss_of
-from .rows import check_labels, check_rows, tell_empty_columns
+from .rows import by_query, check_labels, check_rows, tell_empty_columns
 
-_OBJECTIVES = {"binary": ("binary",), "regression": ("regression", "regression_l1", "huber", "quantile", "poisson")}
-_MODEL, _COLUMNS = "model.txt", "columns.json"
+_OBJECTIVES = {
+    "binary": ("binary",),
+    "multiclass": ("multiclass",),
+    "regression": ("regression", "regression_l1", "huber", "quantile", "poisson"),
+    "quantile": ("quantile",),
+    "ranking": ("lambdarank",),
+}
+_MODEL, _COLUMNS, _LEVELS = "model.txt", "columns.json", "quantiles.json"
 
 _LARGE_BATCH = 10_000
 # Always set, and never by the user.
@@ -53,17 +60,30 @@ class LightGbmTrainer:
                 raise DataError("there are no validation rows to stop by", hint=hint)
             check_labels(validation, fit.task, "validation")
         tell_empty_columns(train, fit.progress)
-        booster = self._boost(train, validation, fit, self._settings(objective, train, fit))
+        train, validation = by_query(train), by_query(validation)
+        settings = self._settings(objective, train, fit)
         columns = json.dumps(list(train.names), ensure_ascii=False)
-        return {_MODEL: booster.encode(), _COLUMNS: columns.encode()}
+        files = {_COLUMNS: columns.encode()}
+        if fit.quantiles:
+            files[_LEVELS] = json.dumps(list(fit.quantiles)).encode()
+        for index, level in enumerate(fit.quantiles or (None,)):
+            own = settings if level is None else {**settings, "alpha": level}
+            stage = Stage(fit, index, max(1, len(fit.quantiles)))
+            files[_name(index)] = self._boost(train, validation, own, stage).encode()
+        return files
 
     def load(self, files: Mapping[str, bytes]) -> Predictor:
         """Parse the text, whose digest has been verified: LightGBM crashes on an edited one."""
-        return TreePredictor(_read_booster(files))
+        boosters = _read_boosters(files)
+        return (
+            TreePredictor(boosters[0])
+            if len(boosters) == 1 and not _is_quantiles(files)
+            else QuantilePredictor(boosters)
+        )
 
     def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
-        """Total gain of the splits on each column."""
-        gains = _read_booster(files).feature_importance(importance_type="gain")
+        """Total gain of the splits on each column, over all quantiles or classes."""
+        gains = sum(booster.feature_importance(importance_type="gain") for booster in _read_boosters(files))
         return {name: float(gain) for name, gain in zip(json.loads(files[_COLUMNS]), gains, strict=True)}
 
     def _objective(self, task: str) -> str:
@@ -89,56 +109,95 @@ class LightGbmTrainer:
             "num_threads": max(1, fit.threads),
             **FIXED,
         }
-        strange = sorted(set(self._params.monotone) - set(train.names))
-        if strange:
-            raise ConfigError(
-                [Problem("train.monotone", "not a column of the model", value=strange[0], allowed=train.names)]
-            )
-        if self._params.monotone:
-            settings["monotone_constraints"] = [self._params.monotone.get(name, 0) for name in train.names]
-        return settings
+        if objective == "multiclass":
+            settings["num_class"] = len(fit.classes)
+        if objective == "lambdarank":
+            settings["label_gain"] = [float(2**grade - 1) for grade in range(int(train.y.max()) + 1)]
+        return settings | self._constraints(train.names)
 
-    def _boost(self, train: Matrix, validation: Matrix, fit: FitRequest, settings: dict[str, Any]) -> str:
+    def _constraints(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Translate constraints by column name to LightGBM's, by place; raises `ConfigError` for an unknown name."""
+        named = {
+            "monotone": set(self._params.monotone),
+            "interaction": {n for group in self._params.interaction for n in group},
+        }
+        problems = [
+            Problem(f"train.{key}", "not a column of the model", value=strange, allowed=names)
+            for key, given in named.items()
+            for strange in sorted(given - set(names))
+        ]
+        if problems:
+            raise ConfigError(problems)
+        found: dict[str, Any] = {}
+        if self._params.monotone:
+            found["monotone_constraints"] = [self._params.monotone.get(name, 0) for name in names]
+        if self._params.interaction:
+            groups = [[names.index(name) for name in group] for group in self._params.interaction]
+            # LightGBM never splits on a column that is in no group: here such a column stands alone.
+            alone = [[index] for index in range(len(names)) if not any(index in group for group in groups)]
+            found["interaction_constraints"] = groups + alone
+        return found
+
+    def _boost(self, train: Matrix, validation: Matrix, settings: dict[str, Any], stage: Stage) -> str:
         """Add trees round by round; gives the model's text up to the best round."""
         lightgbm = import_lightgbm()
         watch: Callable[[Any], float] | None = None
         try:
             binned = bin_rows(train, validation if len(validation.y) else None, settings, self._params.categorical)
             booster = lightgbm.Booster(settings, binned.rows)
-            if self._params.early_stopping or (binned.unseen is not None and fit.measured is not UNMEASURED):
+            if self._params.early_stopping or (binned.unseen is not None and stage.fit.measured is not UNMEASURED):
                 booster.add_valid(binned.unseen, "validation")
-                watch = _watch(loss_of(settings, train.y), validation.y)
-            best = self._rounds(booster, watch, fit)
+                watch = _watch(loss_of(settings, train, validation))
+            best = self._rounds(booster, watch, stage)
         except lightgbm.basic.LightGBMError as error:
             raise DataError(
                 f"LightGBM refused the training: {error}", hint="check train.params and train.extra"
             ) from error
         return normalise(booster.model_to_string(num_iteration=best))
 
-    def _rounds(self, booster: Any, watch: Callable[[Any], float] | None, fit: FitRequest) -> int:
+    def _rounds(self, booster: Any, watch: Callable[[Any], float] | None, stage: Stage) -> int:
         """Add trees; gives the number of those to keep."""
         rounds, patience = self._params.rounds, self._params.early_stopping
         best, lowest = 0, float("inf")
         for number in range(1, rounds + 1):
             booster.update()
             if watch is None or not (patience or is_told(number)):
-                fit.progress(f"round {number} of {rounds}", None, number / rounds)
+                stage.tell(f"round {number} of {rounds}", number / rounds)
                 continue
             seen = watch(booster)
-            fit.measured(number, seen)
+            stage.measure(number, seen)
             if seen < lowest:
                 best, lowest = number, seen
-            fit.progress(f"round {number} of {rounds}, validation loss {seen:.5f}", None, number / rounds)
+            stage.tell(f"round {number} of {rounds}, validation loss {seen:.5f}", number / rounds)
             if patience and number - best >= patience:
                 break
         return (best or rounds) if patience else rounds
 
 
-def _watch(loss: Loss, y: NDArray[np.float64]) -> Callable[[Any], float]:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Which of several boosters is trained, so that progress goes from 0 to 1 once, and one of them is measured."""
+
+    fit: FitRequest
+    index: int
+    count: int
+
+    def tell(self, words: str, done: float) -> None:
+        """Report."""
+        which = f"quantile {self.index + 1} of {self.count}, " if self.count > 1 else ""
+        self.fit.progress(which + words, None, (self.index + done) / self.count)
+
+    def measure(self, number: int, loss: float) -> None:
+        """Pass a loss on: of several boosters that of the middle one, so that steps rise and losses compare."""
+        if self.index == self.count // 2:
+            self.fit.measured(number, loss)
+
+
+def _watch(loss: Loss) -> Callable[[Any], float]:
     """Give a function that measures a booster on its validation rows, whose predictions LightGBM keeps up to date."""
 
     def evaluate(prediction: NDArray[np.float64], _: Any) -> tuple[str, float, bool]:
-        return "loss", loss(y, prediction), False
+        return "loss", loss(prediction), False
 
     return lambda booster: float(booster.eval_valid(evaluate)[0][2])
 
@@ -152,16 +211,34 @@ class TreePredictor:
     def __init__(self, booster: Any) -> None:
         self._booster = booster
         self._width: int = booster.num_feature()
+        self._classes: int = booster.num_model_per_iteration()
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
         if x.ndim != 2 or x.shape[1] != self._width:
             raise DataError(f"the model has {self._width} columns, the rows have shape {x.shape}")
         if len(x) == 0:
-            return np.empty(0)
+            return np.empty(0) if self._classes == 1 else np.empty((0, self._classes))
         threads = 0 if len(x) >= _LARGE_BATCH else 1  # 0: as many as OpenMP may use
         found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), num_threads=threads)
         return np.asarray(found, dtype=np.float64)
+
+    def contributions(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give SHAP values of the raw score (Lundberg et al. 2020), (n, columns) or (n, columns, classes); without the base."""
+        found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), pred_contrib=True, num_threads=1)
+        parts = np.asarray(found, dtype=np.float64).reshape(len(x), self._classes, self._width + 1)[:, :, :-1]
+        return parts[:, 0] if self._classes == 1 else parts.transpose(0, 2, 1)
+
+
+class QuantilePredictor:
+    """One model a level. Quantiles that cross are put in order (Chernozhukov et al. 2010), each row by itself."""
+
+    def __init__(self, boosters: Sequence[Any]) -> None:
+        self._levels = [TreePredictor(booster) for booster in boosters]
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score rows, (n, levels); raises `DataError` when `x` has another number of columns than the model."""
+        return np.sort(np.stack([level.predict(x) for level in self._levels], axis=1), axis=1)
 
 
 def normalise(text: str) -> str:
@@ -173,12 +250,27 @@ def normalise(text: str) -> str:
     return re.sub(r"^\[num_threads: .*\]\n", "", text, flags=re.MULTILINE)
 
 
-def _read_booster(files: Mapping[str, bytes]) -> Any:
+def _name(index: int) -> str:
+    return _MODEL if index == 0 else f"model_{index}.txt"
+
+
+def _is_quantiles(files: Mapping[str, bytes]) -> bool:
+    """Say whether the files were trained for the task `quantile`; a regression may have that objective too."""
+    return _LEVELS in files
+
+
+def _read_boosters(files: Mapping[str, bytes]) -> list[Any]:
+    """Parse every level's text, in order; raises `IntegrityError` for what is missing or cannot be parsed."""
     lightgbm = import_lightgbm()
     lacking = {_MODEL, _COLUMNS} - set(files)
     if lacking:
         raise IntegrityError(f"the model lacks {', '.join(sorted(lacking))}")
+    names = [_MODEL, *sorted((name for name in files if re.fullmatch(r"model_\d+\.txt", name)), key=_place)]
     try:
-        return lightgbm.Booster(model_str=files[_MODEL].decode(), params={"verbosity": -1})
+        return [lightgbm.Booster(model_str=files[name].decode(), params={"verbosity": -1}) for name in names]
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
         raise IntegrityError(f"the model's text cannot be parsed: {error}") from error
+
+
+def _place(name: str) -> int:
+    return int(name.removeprefix("model_").removesuffix(".txt"))

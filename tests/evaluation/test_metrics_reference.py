@@ -79,8 +79,9 @@ def test_regression_metrics_against_their_definitions(rows):
     assert measure("r2", y, p) == pytest.approx(1 - ((y - p) ** 2).sum() / ((y - y.mean()) ** 2).sum(), rel=1e-9)
     repeated = np.repeat(np.arange(len(y)), weight.astype(int))
     if len(repeated) and np.ptp(y[repeated]) > 1e-3:
-        found = prepare(y, p, REGRESSION)(weight)
-        for name in REGRESSION:
+        defined = [name for name in REGRESSION if measure(name, y, p) is not None]  # `mape` never is: a label is 0
+        found = prepare(y, p, defined)(weight)
+        for name in defined:
             assert found[name] == pytest.approx(measure(name, y[repeated], p[repeated]), rel=1e-6, abs=1e-9)
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,8 +20,11 @@ from engine.errors import DataError, IntegrityError
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = load_catalogue(ROOT, ("lightgbm_trainer", "baselines"))
 KINDS = CATALOGUE.names("trainer")
-TASKS = ("binary", "regression")
-CASES = list(itertools.product(KINDS, TASKS))
+UNWEIGHTED: set[str] = set()
+SUPPORTED: dict[str, tuple[str, ...]] = {}
+TASKS = ("binary", "multiclass", "regression", "quantile", "ranking")
+CASES = [(kind, task) for kind, task in itertools.product(KINDS, TASKS) if task in SUPPORTED.get(kind, TASKS)]
+CLASSES, LEVELS = ("high", "low", "mid"), (0.1, 0.5, 0.9)
 PARAMS = {
     "lightgbm": {
         "rounds": 12,
@@ -42,13 +46,28 @@ def matrix(task, n=600, seed=0):
     x[rng.random((n, 6)) < 0.1] = np.nan
     x[:, 3], x[:, 4], x[:, 5] = 2.5, np.nan, rng.integers(-1, 6, n)
     signal = np.nan_to_num(x[:, 0]) + 0.5 * np.nan_to_num(x[:, 1]) + 0.4 * (x[:, 5] == 2)
-    noise = rng.standard_normal(n) if task == "binary" else np.exp(2 * rng.standard_normal(n))
-    y = (signal + noise > 0.5) * 1.0 if task == "binary" else signal * 3 + noise
-    return Matrix(x, y, ("a", "b", "odd: name", "constant", "empty", "kind_ix"), ("kind_ix",))
+    noise = np.exp(2 * rng.standard_normal(n)) if task in ("regression", "quantile") else rng.standard_normal(n)
+    group = None
+    match task:
+        case "binary":
+            y = (signal + noise > 0.5) * 1.0
+        case "multiclass":
+            y = np.digitize(signal + noise, [-0.5, 0.8]).astype(float)
+        case "ranking":
+            y = np.digitize(signal + 0.5 * noise, [0.0, 0.8, 1.6]).astype(float)
+            group = rng.permutation(np.arange(n) // 12)
+        case _:
+            y = signal * 3 + noise
+    return Matrix(x, y, ("a", "b", "odd: name", "constant", "empty", "kind_ix"), ("kind_ix",), group=group)
 
 
 def request(task, threads=1, progress=lambda *_: None, seed=3):
-    return FitRequest(task, seed, threads, progress)
+    classes, levels = CLASSES if task == "multiclass" else (), LEVELS if task == "quantile" else ()
+    return FitRequest(task, seed, threads, progress, classes, levels)
+
+
+def shape(task, n):
+    return {"multiclass": (n, 3), "quantile": (n, 3)}.get(task, (n,))
 
 
 def fit(kind, task, threads=1, **params):
@@ -67,7 +86,7 @@ def test_one_row_gets_the_bits_of_many(kind, task):
     x = matrix(task, 500, 2).x
     x[:6, 0] = [np.nan, 1e300, -1e300, 0.0, -0.0, 1e-310]
     whole = predictor.predict(x)
-    assert whole.shape == (500,)
+    assert whole.shape == shape(task, 500)
     assert whole.dtype == np.float64
     assert np.isfinite(whole).all()
     for index in (*range(20), 499):
@@ -77,14 +96,18 @@ def test_one_row_gets_the_bits_of_many(kind, task):
         assert np.concatenate(parts).tobytes() == whole.tobytes()
     assert predictor.predict(np.asfortranarray(x)).tobytes() == whole.tobytes()
     assert predictor.predict(x[::2]).tobytes() == whole[::2].tobytes()
-    if task == "binary":
+    if task in ("binary", "multiclass"):
         assert ((whole >= 0) & (whole <= 1)).all()
+    if task == "multiclass":
+        assert whole.sum(axis=1) == pytest.approx(np.ones(500), abs=1e-9)
+    if task == "quantile":
+        assert (np.diff(whole, axis=1) >= 0).all()
 
 
 @pytest.mark.parametrize(("kind", "task"), CASES)
 def test_no_rows_and_the_wrong_width(kind, task):
     predictor = build(kind).load(fit(kind, task))
-    assert predictor.predict(np.empty((0, 6))).shape == (0,)
+    assert predictor.predict(np.empty((0, 6))).shape == shape(task, 0)
     for wrong in (np.zeros((2, 5)), np.zeros((2, 7)), np.zeros(6)):
         with pytest.raises(DataError, match="6 columns"):
             predictor.predict(wrong)
@@ -113,20 +136,60 @@ def test_what_matters_is_said_to_matter(kind, task):
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (lambda m: Matrix(m.x[:0], m.y[:0], m.names), "0 training rows are too few"),
-        (lambda m: Matrix(m.x[:1], m.y[:1], m.names), "1 training rows are too few"),
+        (lambda m: some(m, 0), "0 training rows are too few"),
+        (lambda m: some(m, 1), "1 training rows are too few"),
         (
-            lambda m: Matrix(m.x, np.where(np.arange(600) == 5, np.nan, m.y), m.names),
+            lambda m: replace(m, y=np.where(np.arange(600) == 5, np.nan, m.y)),
             "1 of 600 training rows have no finite label",
         ),
-        (lambda m: Matrix(m.x, np.where(np.arange(600) == 5, np.inf, m.y), m.names), "no finite label"),
-        (lambda m: Matrix(m.x, np.ones(600), m.names), "one class only|the same label everywhere"),
+        (lambda m: replace(m, y=np.where(np.arange(600) == 5, np.inf, m.y)), "no finite label"),
+        (lambda m: replace(m, y=np.ones(600)), "one class only|the same label everywhere"),
     ],
 )
 def test_rows_that_teach_nothing_are_refused(kind, task, bad, words):
     with pytest.raises(DataError, match=words) as caught:
         build(kind).train(bad(matrix(task)), matrix(task, 300, 1), request(task))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("kind", "task"), CASES)
+def test_three_rows_are_refused_or_learnt_from(kind, task):
+    few = replace(some(matrix(task), 3), y=np.array([0.0, 1.0, 1.0]))
+    try:
+        files = build(kind).train(few, matrix(task, 300, 1), request(task))
+    except DataError as error:
+        assert error.hint
+    else:
+        assert np.isfinite(build(kind).load(files).predict(matrix(task, 20, 1).x)).all()
+
+
+@pytest.mark.parametrize(("kind", "task"), CASES)
+def test_unseen_categories_and_new_nulls_are_scored(kind, task):
+    predictor = build(kind).load(fit(kind, task))
+    x = matrix(task, 30, 5).x
+    x[:10, 5], x[10:20] = 977.0, np.nan
+    assert np.isfinite(predictor.predict(x)).all()
+
+
+def some(m, n):
+    return replace(m, x=m.x[:n], y=m.y[:n], group=None if m.group is None else m.group[:n])
+
+
+@pytest.mark.parametrize(("kind", "task"), CASES)
+def test_weights_count_rows_and_all_alike_change_nothing(kind, task):
+    """Four times the weight of all rows is no other model, to what rounding leaves; more weight on some rows is."""
+    plain, held = matrix(task), matrix(task, 300, 1)
+    x = matrix(task, 200, 2).x
+
+    def scores(weight):
+        own = replace(plain, weight=weight)
+        other = replace(held, weight=None if weight is None else np.full(300, weight[0]))
+        return build(kind).load(build(kind).train(own, other, request(task))).predict(x)
+
+    if kind in ("linear", "majority"):
+        assert scores(np.full(600, 4.0)) == pytest.approx(scores(None), rel=1e-3, abs=1e-3)
+    if (kind, task) not in {("majority", "quantile"), ("majority", "ranking")} and kind not in UNWEIGHTED:
+        assert not np.array_equal(scores(np.where(plain.y > np.median(plain.y), 5.0, 1.0)), scores(None))
 
 
 @pytest.mark.parametrize("kind", KINDS)
