@@ -59,7 +59,14 @@ def probe_training(work: Work) -> Mapping[str, Json]:
     trained = read_document(folder / "train.json")
     component = catalogue.get("trainer", trained["component"])
     target = model.target
-    fit = FitRequest(target.task, trained["seed"], work.place.threads, work.progress, target.classes, target.quantiles)
+    fit = FitRequest(
+        target.task,
+        trained["seed"],
+        work.place.threads,
+        work.progress,
+        classes=target.classes,
+        quantiles=target.quantiles,
+    )
     bench = Bench(component, msgspec.convert(trained["params"], component.params), fit)
     beside = [trained["group"]] if trained.get("group") else []
     wanted = list(dict.fromkeys((ROW_ID, LABEL, *beside, *model.program.columns_behind(model.columns))))

@@ -63,7 +63,7 @@ def matrix(task, n=600, seed=0):
 
 def request(task, threads=1, progress=lambda *_: None, seed=3):
     classes, levels = CLASSES if task == "multiclass" else (), LEVELS if task == "quantile" else ()
-    return FitRequest(task, seed, threads, progress, classes, levels)
+    return FitRequest(task, seed, threads, progress, classes=classes, quantiles=levels)
 
 
 def shape(task, n):
