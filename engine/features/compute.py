@@ -26,22 +26,44 @@ from engine.features.timeline import Timeline, build_timeline
 from engine.features.timestamps import Moment, moment_of
 from engine.features.windows import compute_windows
 
-__all__ = ["compute", "spine_of"]
+__all__ = ["Joining", "Level", "compute", "evaluate_formulas", "evaluate_join", "levels_of", "spine_of"]
 
-_Join = tuple[str, tuple[tuple[str, str], ...]]
+On = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class Joining:
+    """The steps of one level that read one source by one key."""
+
+    source: str
+    on: On
+    lookups: tuple[Lookup, ...]
+    windows: tuple[Window, ...]
+
+    @property
+    def steps(self) -> tuple[Lookup | Window, ...]:
+        """All steps, in the order of `evaluate_join`'s columns."""
+        return (*self.lookups, *self.windows)
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """The request fields that steps with `include_request` read."""
+        trees = [
+            tree for step in self.windows if step.include_request for tree in (step.of, step.where) if tree is not None
+        ]
+        return tuple(sorted({node.name for tree in trees for node, _ in walk(tree) if isinstance(node, Column)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
     """Steps that need only earlier levels: formulas lowered together, windows and lookups by source and join."""
 
     formulas: tuple[Formula, ...]
     lowered: Lowered
-    windows: Mapping[_Join, tuple[Window, ...]]
-    lookups: Mapping[_Join, tuple[Lookup, ...]]
+    joins: tuple[Joining, ...]
 
 
-_PLANS: dict[str, tuple[_Level, ...]] = {}
+_PLANS: dict[str, tuple[Level, ...]] = {}
 
 
 def compute(
@@ -61,7 +83,7 @@ def compute(
         raise DataError(f"spine: {frame[EVENT_TIME].null_count()} rows have no event_time")
     limit = moment_of(as_of) if as_of is not None else None
     evaluation = _Evaluation(program, history, microseconds_of(frame[EVENT_TIME]), limit)
-    for level in _levels(program):
+    for level in levels_of(program):
         frame = frame.hstack(evaluation.compute_level(level, frame))
     return frame.select(program.computed_names)
 
@@ -76,33 +98,21 @@ class _Evaluation:
         self._history = history
         self._times = times
         self._as_of = as_of
-        self._fields = {EVENT_TIME: "timestamp", **program.spine.request}
         self._timelines: dict[str, Timeline] = {}
-        self._joined: dict[_Join, Joined] = {}
+        self._joined: dict[tuple[str, On], Joined] = {}
 
-    def compute_level(self, level: _Level, frame: pl.DataFrame) -> list[pl.Series]:
+    def compute_level(self, level: Level, frame: pl.DataFrame) -> list[pl.Series]:
         """The columns of one level."""
-        columns = []
-        made = evaluate(level.lowered, frame) if level.formulas else None
-        for formula in level.formulas:
-            values = made[formula.name] if made is not None else pl.Series()
-            if formula.default is not None:
-                values = values.fill_null(pl.lit(formula.default, dtype=DTYPES[formula.type]))
-            columns.append(values)
-        for join, lookups in level.lookups.items():
-            columns += compute_lookups(self._join(join, frame), lookups)
-        for join, windows in level.windows.items():
-            joined = self._join(join, frame)
-            held = joined.timeline.frame, self._program.sources[join[0]].columns
-            columns += compute_windows(joined, windows, held, (frame, self._fields))
+        columns = evaluate_formulas(level, frame)
+        for joining in level.joins:
+            columns += _evaluate(self._program, joining, frame, self._join(joining, frame))
         return columns
 
-    def _join(self, join: _Join, frame: pl.DataFrame) -> Joined:
-        if join not in self._joined:
-            timeline = self._timeline(join[0])
-            asked, held = match_keys(frame, timeline.frame, join[1])
-            self._joined[join] = join_rows(timeline, self._times, asked, held)
-        return self._joined[join]
+    def _join(self, joining: Joining, frame: pl.DataFrame) -> Joined:
+        key = (joining.source, joining.on)
+        if key not in self._joined:
+            self._joined[key] = _join_frame(joining, frame, self._timeline(joining.source), self._times)
+        return self._joined[key]
 
     def _timeline(self, name: str) -> Timeline:
         if name not in self._timelines:
@@ -114,7 +124,40 @@ class _Evaluation:
         return self._timelines[name]
 
 
-def _levels(program: FeatureProgram) -> tuple[_Level, ...]:
+def evaluate_formulas(level: Level, frame: pl.DataFrame) -> list[pl.Series]:
+    """A level's formulas over the frame."""
+    if not level.formulas:
+        return []
+    made, columns = evaluate(level.lowered, frame), []
+    for formula in level.formulas:
+        values = made[formula.name]
+        if formula.default is not None:
+            values = values.fill_null(pl.lit(formula.default, dtype=DTYPES[formula.type]))
+        columns.append(values)
+    return columns
+
+
+def evaluate_join(program: FeatureProgram, joining: Joining, frame: pl.DataFrame, line: Timeline) -> list[pl.Series]:
+    """One join's steps over a frame; `line` has at least the rows of the frame's keys, `frame` the columns they read."""
+    times = microseconds_of(frame[EVENT_TIME])
+    return _evaluate(program, joining, frame, _join_frame(joining, frame, line, times))
+
+
+def _join_frame(joining: Joining, frame: pl.DataFrame, line: Timeline, times: Ints) -> Joined:
+    asked, held = match_keys(frame, line.frame, joining.on)
+    return join_rows(line, times, asked, held)
+
+
+def _evaluate(program: FeatureProgram, joining: Joining, frame: pl.DataFrame, joined: Joined) -> list[pl.Series]:
+    columns = compute_lookups(joined, joining.lookups) if joining.lookups else []
+    if joining.windows:
+        held = joined.timeline.frame, program.sources[joining.source].columns
+        fields = {EVENT_TIME: "timestamp", **program.spine.request}
+        columns += compute_windows(joined, joining.windows, held, (frame, fields))
+    return columns
+
+
+def levels_of(program: FeatureProgram) -> tuple[Level, ...]:
     """The program's steps by level; lowered once a program and kept, since serving evaluates one program many times."""
     if program.digest not in _PLANS:
         if len(_PLANS) >= 64:
@@ -123,7 +166,7 @@ def _levels(program: FeatureProgram) -> tuple[_Level, ...]:
     return _PLANS[program.digest]
 
 
-def _plan_levels(program: FeatureProgram) -> tuple[_Level, ...]:
+def _plan_levels(program: FeatureProgram) -> tuple[Level, ...]:
     depth: dict[str, int] = {}
     groups: list[list[AnyStep]] = []
     for step in program.steps:
@@ -138,16 +181,22 @@ def _plan_levels(program: FeatureProgram) -> tuple[_Level, ...]:
     return tuple(_plan_level(group, types) for group in groups)
 
 
-def _plan_level(steps: list[AnyStep], types: dict[str, str]) -> _Level:
+def _plan_level(steps: list[AnyStep], types: dict[str, str]) -> Level:
     formulas = tuple(step for step in steps if isinstance(step, Formula))
-    windows: dict[_Join, tuple[Window, ...]] = {}
-    lookups: dict[_Join, tuple[Lookup, ...]] = {}
+    keyed: dict[tuple[str, On], list[Lookup | Window]] = {}
     for step in steps:
-        if isinstance(step, Window):
-            windows[step.source, step.on] = (*windows.get((step.source, step.on), ()), step)
-        elif isinstance(step, Lookup):
-            lookups[step.source, step.on] = (*lookups.get((step.source, step.on), ()), step)
-    return _Level(formulas, lower({step.name: step.expr for step in formulas}, types), windows, lookups)
+        if isinstance(step, Window | Lookup):
+            keyed.setdefault((step.source, step.on), []).append(step)
+    joins = (
+        Joining(
+            source,
+            on,
+            tuple(step for step in found if isinstance(step, Lookup)),
+            tuple(step for step in found if isinstance(step, Window)),
+        )
+        for (source, on), found in keyed.items()
+    )
+    return Level(formulas, lower({step.name: step.expr for step in formulas}, types), tuple(joins))
 
 
 def _reads(step: AnyStep) -> set[str]:

@@ -18,6 +18,8 @@ from engine.features.steps import SourceProgram
 FOREVER = 2**62
 """Beyond every moment; adding a duration of at most `LONGEST` to a moment stays below it."""
 LONGEST = 2**61
+UNTIL = "\x00until"
+"""A column of rows whose versions lie elsewhere: the last moment at which each is its id's latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,12 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
     """Order the rows and find when each counts; rows that are never known, or not by `as_of`, are dropped.
 
     Without an id every row is its own; ties in time are then broken by when a row became available and by its values.
+    A frame with `UNTIL` says itself until when its rows count.
     """
     rows = conform(frame, source.columns, f"history of source `{source.name}`")
+    settled = UNTIL in frame.columns
+    if settled:
+        rows = rows.with_columns(frame[UNTIL])
     if source.static or source.time is None:
         ordered = rows.sort(*([source.id] if source.id else []), *sorted(rows.columns), maintain_order=True)
         never = _constant(-FOREVER, ordered.height)
@@ -52,11 +58,13 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
     if as_of is not None:
         rows, available = rows.filter(available <= as_of), available[available <= as_of]
     ids = rows[source.id] if source.id else None
-    versions = ids is not None and ids.n_unique() < rows.height
+    versions = not settled and ids is not None and ids.n_unique() < rows.height
     if versions or not is_in_order(rows, source.time, source.id):
         order = _total_order(source, rows, available)
         rows, available = rows[order], available[order]
     time = microseconds_of(rows[source.time])
+    if settled:
+        return Timeline(rows.drop(UNTIL), time, available, rows[UNTIL].to_numpy().astype(np.int64))
     until = _superseded(rows[str(source.id)], available) if versions else _constant(FOREVER, len(time))
     return Timeline(rows, time, available, until)
 
@@ -79,7 +87,7 @@ def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> 
     time, id_ = str(source.time), source.id
     by = [time] if id_ is None else [time, id_]
     if id_ is None or rows[id_].null_count() or rows[id_].n_unique() < rows.height:
-        rows = rows.with_columns(pl.Series("\x00available", available))
+        rows = rows.drop(UNTIL, strict=False).with_columns(pl.Series("\x00available", available))
         by = list(dict.fromkeys([*by, "\x00available", *sorted(rows.columns)]))
     return rows.select(pl.arg_sort_by(by)).to_series().to_numpy().astype(np.int64)
 

@@ -16,12 +16,12 @@ from engine.contracts import Artefact, Work
 from engine.keys import Json, canonical_json
 from engine.stores.snapshots import open_snapshots
 
-_ROW_GROUP = 65_536
+ROW_GROUP = 65_536
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
     """Write rows; the bytes are a function of the frame alone."""
-    frame.write_parquet(path, compression="uncompressed", row_group_size=_ROW_GROUP)
+    frame.write_parquet(path, compression="uncompressed", row_group_size=ROW_GROUP)
 
 
 def read_frame(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -54,6 +54,14 @@ def read_rows(
     paths = [store.fetch(repository, commit, item["path"]) for item in described["objects"]]
     wanted = list(columns) if columns is not None else None
     return pl.read_parquet(paths, columns=wanted, glob=False).rechunk()  # once, not at every use of a column
+
+
+def source_paths(work: Work, artefact: Artefact) -> tuple[Path, ...]:
+    """The verified files of a source, in the order of their partitions."""
+    described: Mapping[str, Any] = read_document(artefact.path / "source.json")
+    store = open_snapshots(work.place.snapshots)
+    commit, repository = str(artefact.notes["commit"]), str(artefact.notes["repository"])
+    return tuple(store.fetch(repository, commit, item["path"]) for item in described["objects"])
 
 
 def source_inputs(work: Work) -> dict[str, Artefact]:
