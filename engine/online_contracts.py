@@ -70,8 +70,8 @@ class Pushed:
 class Watermark:
     """How far the state is, for one source: moments are microseconds since 1970, `None` when there is no event.
 
-    `commit` is the snapshot that was materialised whole; `time` and `available` are the latest of any event; `events`
-    counts what is held. `expired_before`: events that nothing could reach at that moment or later are gone.
+    `commit` is the snapshot that was materialised whole, `target` one that is being; `time` and `available` are the latest
+    of any event; `events` counts what is held. `expired_before`: events that nothing could reach at that moment or later are gone.
     """
 
     source: str
@@ -80,6 +80,7 @@ class Watermark:
     time: int | None = None
     available: int | None = None
     expired_before: int | None = None
+    target: str | None = None
 
 
 class OnlineState(Protocol):

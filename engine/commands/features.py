@@ -14,6 +14,7 @@ ACTIONS = {
     "list": "engine.commands.features",
     "explain": "engine.commands.features_explain",
     "test": "engine.commands.features_cases",
+    "materialize": "engine.commands.features_materialize",
 }
 
 
@@ -21,7 +22,9 @@ def run(argv: Sequence[str]) -> int:
     """Dispatch the actions; each takes its own flags, and overrides, as in `engine features list pipeline=flights`."""
     chosen = next((item for item in argv if item in ACTIONS), None)
     if chosen is None:
-        parser = Parser("features", "List the features of a pipeline, explain one, or run their tests.")
+        parser = Parser(
+            "features", "List a pipeline's features, explain one, run their tests, fill their online state."
+        )
         parser.add_argument("action", choices=list(ACTIONS), help="`engine features ACTION --help` tells its flags")
         parser.parse_args([item for item in argv if "=" not in item])
         raise UsageError("engine features: say what to do", hint="engine features --help")

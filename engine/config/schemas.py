@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import data_records, records, sweep_records
+from engine import data_records, online_records, records, sweep_records
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
@@ -38,6 +38,8 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     data_records.TableProfile,
     data_records.Validation,
     data_records.GarbageReport,
+    online_records.MaterializeReport,
+    online_records.ParityReport,
     sweep_records.SweepRecord,
     sweep_records.TrialRecord,
 )

@@ -6,7 +6,7 @@ features materialize`, the parity node and the parity monitor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import polars as pl
@@ -18,10 +18,11 @@ from engine.online.blocks import pack
 from engine.online.buckets import Editor, read_directory
 from engine.online.indexes import Held, Index, indexes_of
 from engine.online.reading import Finder, StaleError, rounds_of
-from engine.online.writing import Writer, read_progress, source_key
+from engine.online.writing import Progressed, Writer, old_ids, read_progress, source_key
 from engine.online_contracts import Cells, Get, Pushed, Watermark
 
 _TRIES = 20
+_PART = 10_000
 
 
 class EventState:
@@ -82,33 +83,49 @@ class EventState:
         held = self._held(source)
         with self.cells.view() as get:
             found = read_progress(held, get)
-        return Watermark(source, found.commit, found.events, found.time, found.available, found.expired_before)
+        return Watermark(
+            source, found.commit, found.events, found.time, found.available, found.expired_before, found.target
+        )
 
-    def mark(self, source: str, commit: str | None) -> None:
+    def aim(self, source: str, commit: str) -> None:
+        """Record that a snapshot is being materialised."""
+        self._note(self._held(source), lambda found: msgspec.structs.replace(found, target=commit))
+
+    def mark(self, source: str, commit: str) -> None:
         """Record that a snapshot has been materialised whole."""
-        held = self._held(source)
-
-        def change(get: Get) -> Mapping[bytes, bytes | None]:
-            marked = msgspec.structs.replace(read_progress(held, get), commit=commit)
-            return {source_key(held): msgspec.json.encode(marked)}
-
-        self.cells.update(change)
+        self._note(self._held(source), lambda found: msgspec.structs.replace(found, commit=commit, target=None))
 
     def expire(self, before: int) -> int:
         """Forget what no request at `before` or later can reach; see `OnlineState.expire`."""
-        dropped = 0
-        for held in self.indexes.sources.values():
-            if held.timeless:
-                continue
-            for index in held.indexes:
-                if not index.latest:
-                    gone = self._expire_index(held, index, before - index.reach)
-                    dropped += gone if index is held.indexes[0] else 0
-        return dropped
+        return sum(self._expire(held, before) for held in self.indexes.sources.values() if not held.timeless)
 
     def close(self) -> None:
         """Let go of the store."""
         self.cells.close()
+
+    def _expire(self, held: Held, before: int) -> int:
+        """One source. First it notes from when on; so what comes late and is older is not taken in again."""
+        self._note(held, lambda found: msgspec.structs.replace(
+            found, expired_before=max(before, found.expired_before or before)))  # fmt: skip
+        dropped = 0
+        for index in held.indexes:
+            if not index.latest:
+                gone = self._expire_index(held, index, before - index.reach)
+                dropped += gone if index is held.indexes[0] else 0
+        if not any(index.latest for index in held.indexes):
+            self._expire_ids(held, before - max(index.reach for index in held.indexes))
+        self._note(held, lambda found: msgspec.structs.replace(found, events=found.events - dropped))
+        return dropped
+
+    def _expire_ids(self, held: Held, oldest: int) -> None:
+        keys = list(self.cells.keys(b"i" + held.number.to_bytes(2, "big")))
+        for start in range(0, len(keys), _PART):
+            part = keys[start : start + _PART]
+            self.cells.update(lambda get, part=part: old_ids(part, get, oldest))  # type: ignore[misc]
+
+    def _note(self, held: Held, changed: Callable[[Progressed], Progressed]) -> None:
+        """Change a source's own cell."""
+        self.cells.update(lambda get: {source_key(held): msgspec.json.encode(changed(read_progress(held, get)))})
 
     def _expire_index(self, held: Held, index: Index, oldest: int) -> int:
         dropped = 0

@@ -35,6 +35,7 @@ class Progressed(msgspec.Struct, frozen=True):
     time: int | None = None
     available: int | None = None
     commit: str | None = None
+    target: str | None = None
     expired_before: int | None = None
 
 
@@ -263,6 +264,14 @@ def _versions(block: Block, homes: Sequence[bytes | None], times: Ints) -> _Vers
     made["uid"], made["time"] = block.records["uid"], times
     made["home"] = np.frombuffer(b"".join(home or b"" for home in homes), np.uint8).reshape(-1, 16)
     return made
+
+
+def old_ids(keys: Sequence[bytes], get: Get, oldest: int) -> Writes:
+    """The entries, among these, of ids whose every version is older."""
+    found = zip(keys, get(keys), strict=True)
+    return {
+        key: None for key, data in found if data is not None and np.frombuffer(data, _VERSION)["time"].max() < oldest
+    }
 
 
 def merged(writes: Mapping[bytes, bytes | None], get: Get) -> Get:
