@@ -15,6 +15,7 @@ ACTIONS = {
     "explain": "engine.commands.features_explain",
     "test": "engine.commands.features_cases",
     "materialize": "engine.commands.features_materialize",
+    "parity": "engine.commands.features_parity",
 }
 
 

@@ -35,7 +35,7 @@ class Round:
 
 
 @dataclass(slots=True)
-class _Asked:
+class Asked:
     """Some moments at which one bucket is asked for; how far back, and whether for the latest row; rows known by when."""
 
     first: int
@@ -45,6 +45,7 @@ class _Asked:
     known: int | None
 
     def include(self, moment: int, need: Need) -> None:
+        """Ask for one more moment."""
         self.first, self.last = min(self.first, moment), max(self.last, moment)
         self.reach, self.latest = max(self.reach, need.reach), self.latest or need.latest
 
@@ -137,7 +138,7 @@ class Finder:
         return rows
 
     def _find(self, needs: Sequence[Need], spine: pl.DataFrame, times: Ints) -> None:
-        asked: dict[bytes, tuple[Held, _Asked]] = {}
+        asked: dict[bytes, tuple[Held, Asked]] = {}
         moments = times.tolist()
         for need in needs:
             prefix, held = need.index.prefix(), self.indexes.sources[need.index.source]
@@ -148,26 +149,27 @@ class Finder:
                 if bucket in asked:
                     asked[bucket][1].include(moment, need)
                 else:
-                    asked[bucket] = held, _Asked(moment, moment, need.reach, need.latest, self.as_of)
+                    asked[bucket] = held, Asked(moment, moment, need.reach, need.latest, self.as_of)
         cells = self.get(list(asked))
         for (bucket, (held, request)), data in zip(asked.items(), cells, strict=True):
             if data is not None:
                 directory = read_directory(held, data)
-                self._found.setdefault(held.program.name, []).extend(self._select(held, bucket, directory, request))
+                self._found.setdefault(held.program.name, []).extend(self.select(held, bucket, directory, request))
 
-    def _select(self, held: Held, bucket: bytes, directory: Directory, asked: _Asked) -> list[Block]:
+    def select(self, held: Held, bucket: bytes, directory: Directory, asked: Asked) -> list[Block]:
+        """The rows of one bucket that some moments may see."""
         if held.timeless:
-            chunks = self._load(held, bucket, directory.chunks)
+            chunks = self.load(held, bucket, directory.chunks)
             return [*chunks, directory.tail]
         if asked.latest:
             return self._latest(held, bucket, directory, asked)
         low = asked.first - asked.reach
         chosen = [chunk for chunk in directory.chunks if chunk.high >= low and chunk.low < asked.last]
-        blocks = zip(chosen, self._load(held, bucket, chosen), strict=True)
+        blocks = zip(chosen, self.load(held, bucket, chosen), strict=True)
         rows = [_within(held, block, low, asked, mixed=chunk.mixed) for chunk, block in blocks]
         return [*rows, _within(held, directory.tail, low, asked, mixed=directory.mixed)]
 
-    def _latest(self, held: Held, bucket: bytes, directory: Directory, asked: _Asked) -> list[Block]:
+    def _latest(self, held: Held, bucket: bytes, directory: Directory, asked: Asked) -> list[Block]:
         """From the latest row that is surely visible at the earliest moment: chunks by their ends, until one has it."""
         window = asked.first - asked.reach
         low = min(window, _latest_visible(held, directory.tail, asked, mixed=directory.mixed))
@@ -176,19 +178,20 @@ class Finder:
         for chunk in sorted(chosen, key=lambda chunk: chunk.high, reverse=True):
             if chunk.high < low:
                 break
-            (block,) = self._load(held, bucket, [chunk])
+            (block,) = self.load(held, bucket, [chunk])
             taken.append((block, chunk.mixed))
             low = max(low, min(window, _latest_visible(held, block, asked, mixed=chunk.mixed)))
         return [_within(held, block, low, asked, mixed=mixed) for block, mixed in taken]
 
-    def _load(self, held: Held, bucket: bytes, chunks: Sequence[Chunk]) -> list[Block]:
+    def load(self, held: Held, bucket: bytes, chunks: Sequence[Chunk]) -> list[Block]:
+        """Read chunks whole; raises `StaleError` when one is not there any more."""
         cells = self.get([chunk_key(bucket, chunk.number) for chunk in chunks]) if chunks else []
         if None in cells:
             raise StaleError("a bucket changed while it was read", hint="ask again")
         return [decode(held.layout, data) for data in cells if data is not None]
 
 
-def _within(held: Held, block: Block, low: int, asked: _Asked, *, mixed: bool) -> Block:
+def _within(held: Held, block: Block, low: int, asked: Asked, *, mixed: bool) -> Block:
     """The rows that may count at the moments asked about; of a mixed block also those that replace one of them."""
     if not len(block):
         return block
@@ -201,7 +204,7 @@ def _within(held: Held, block: Block, low: int, asked: _Asked, *, mixed: bool) -
     return Block(block.layout, block.records[keep], block.heap)
 
 
-def _latest_visible(held: Held, block: Block, asked: _Asked, *, mixed: bool) -> int:
+def _latest_visible(held: Held, block: Block, asked: Asked, *, mixed: bool) -> int:
     """The time of the latest row that counts at the first moment; a mixed block may have replaced it, and proves nothing."""
     if mixed or not len(block):
         return _LOWEST

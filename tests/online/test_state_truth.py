@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.features.compute import compute
+from engine.features.prepared import prepare
 from engine.online import buckets
 from engine.online.memory import MemoryCells
 from engine.online.opening import register
+from engine.online.reader import StateReader
 from engine.online.state import EventState
 from engine.online_contracts import Cells
-from tests.features.worlds import Scene, bits, examples, scenes
+from tests.features.worlds import Scene, bits, bits_of, examples, scenes
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,6 +60,28 @@ def agrees(scene: Scene, state: EventState, chance: random.Random) -> None:
     for row in range(scene.spine.height):
         one = scene.spine[row : row + 1]
         assert bits(compute(scene.program, one, state.read(one, as_of), as_of=as_of)) == batch[row : row + 1]
+
+
+def served(scene: Scene, state: EventState) -> list[tuple[Any, ...]]:
+    """Row after row as a scorer asks: from arrays, with one reader, so that buckets are read from what it kept."""
+    prepared, reader = prepare(scene.program), StateReader(state)
+    fields = {"event_time", *scene.program.spine.request}
+    plain = scene.spine.with_columns(pl.selectors.datetime().dt.epoch("us")).select(sorted(fields))
+    rows = [prepared.features(request, reader) for request in plain.iter_rows(named=True)]
+    with reader.moment():
+        again = [prepared.features(request, reader) for request in plain.iter_rows(named=True)]
+    assert [tuple(map(bits_of, row)) for row in again] == [tuple(map(bits_of, row)) for row in rows]
+    return [tuple(map(bits_of, row)) for row in rows]
+
+
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
+@given(scenes(), st.integers(0, 2**32))
+def test_a_scorer_reads_the_same_bits(scene: Scene, seed: int) -> None:
+    if scene.world.as_of is not None:
+        return
+    state = EventState(scene.program, MemoryCells())
+    fill(state, scene, random.Random(seed))
+    assert served(scene, state) == bits(compute(scene.program, scene.spine, scene.history))
 
 
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
