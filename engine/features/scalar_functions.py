@@ -173,7 +173,14 @@ def _concat(args: list[Read], _types: list[str], _node: Any) -> Read:
 
 
 def _coalesce(args: list[Read], _types: list[str], _node: Any) -> Read:
-    return lambda row: next((value for read in args if (value := read(row)) is not None), None)
+    def call(row: Row) -> Any:
+        for read in args:
+            value = read(row)
+            if value is not None:
+                return value
+        return None
+
+    return call
 
 
 def _nullif(args: list[Read], types: list[str], _node: Any) -> Read:

@@ -29,7 +29,7 @@ from engine.features.finalising import absent, fills_nulls, given
 from engine.features.frames import Ints
 from engine.features.steps import Lookup, Window
 from engine.features.timeline import LONGEST
-from engine.features.tracks import Track, Trees, track_of
+from engine.features.tracks import EXACT, Track, Trees, track_key, track_of
 
 _INT64 = 2**63
 Array = npt.NDArray[Any]
@@ -110,10 +110,15 @@ def aggregate(step: Window, trees: Trees) -> Aggregate:
     """A step as a function of the events of its key, and of the row that is asked about where it counts."""
     finish = _FINISH[step.agg](step)
     empty = _typed(step.empty, step.type) if fills_nulls(step) else None
+    kept, exact, of_type = track_key(step), step.agg in EXACT, step.of_type
 
     def run(view: View, request: Request | None) -> Scalar:
-        track = track_of(view.events, step, trees)
-        value = finish(*_extended(view.take(track, step.window), track, step, request))
+        track = track_of(view.events, step, trees, kept)
+        values = view.take(track, step.window)
+        if request is None:
+            value = finish(values, _decoder(of_type, track), track.largest if exact else 0)
+        else:
+            value = finish(*_extended(values, track, step, request))
         return empty if value is None else value
 
     return run
@@ -126,22 +131,24 @@ def _typed(value: Any, type_: str) -> Any:
 Decode = Callable[[Any], Scalar]
 
 
-def _extended(values: Array, track: Track, step: Window, request: Request | None) -> tuple[Array, Decode]:
-    """The values with the request's own as the last, and how to read one of them."""
-    decode = _decoder(step.of_type, track)
-    if request is None:
-        return values, decode
+def _extended(values: Array, track: Track, step: Window, request: Request) -> tuple[Array, Decode, int]:
+    """The values with the request's own as the last, how to read one of them, and a bound of integers."""
+    decode, own = _decoder(step.of_type, track), request.value
     if step.of is None:
-        return np.append(values, 0), decode
-    own = request.value
+        return np.append(values, 0), decode, 0
+    if step.agg in EXACT:
+        bound = track.largest
+        quantum = None
+        if own is not None:
+            quantum = int(own) if step.of_type != "f64" else _quantum(float(own), step.decimals or 0)
+        if quantum is None:
+            return values, decode, bound
+        return np.append(values, np.int64(quantum)), decode, max(bound, abs(quantum))
     if own is None:
-        return values, decode
-    if step.agg in {"sum", "mean", "std", "smoothed_mean"}:
-        quantum = int(own) if step.of_type != "f64" else _quantum(float(own), step.decimals or 0)
-        return (values, decode) if quantum is None else (np.append(values, np.int64(quantum)), decode)
+        return values, decode, 0
     if step.of_type == "str":
-        return _with_text(values, track, str(own))
-    return np.append(values, values.dtype.type(own)), decode
+        return (*_with_text(values, track, str(own)), 0)
+    return np.append(values, values.dtype.type(own)), decode, 0
 
 
 def _quantum(value: float, decimals: int) -> int | None:
@@ -176,21 +183,17 @@ def _decoder(type_: str | None, track: Track) -> Decode:
 
 # --- aggregates: from the values of a window to the feature ----------------------------------------------------------
 
-Finish = Callable[[Array, Decode], Scalar]
+Finish = Callable[[Array, Decode, int], Scalar]
 
 
-def exact_sum(values: Array) -> int:
-    """The exact sum of integers."""
-    if not len(values):
-        return 0
-    size = max(abs(int(values.min())), abs(int(values.max())))
-    return int(values.sum()) if size * len(values) < _INT64 else sum(values.tolist())
+def exact_sum(values: Array, bound: int) -> int:
+    """The exact sum of integers, none of which is larger than `bound` in size."""
+    return int(values.sum()) if bound * len(values) < _INT64 else sum(values.tolist())
 
 
-def exact_squares(values: Array) -> int:
+def exact_squares(values: Array, bound: int) -> int:
     """The exact sum of the squares of integers."""
-    size = max(abs(int(values.min())), abs(int(values.max())))
-    if size * size * len(values) < _INT64:
+    if bound * bound * len(values) < _INT64:
         return int(np.dot(values, values))
     return sum(value * value for value in values.tolist())
 
@@ -198,10 +201,10 @@ def exact_squares(values: Array) -> int:
 def _sum(step: Window) -> Finish:
     scale, none, whole = 10.0 ** (step.decimals or 0), absent(step), step.type != "f64"
 
-    def finish(values: Array, _decode: Decode) -> Scalar:
+    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
         if not len(values) and none:
             return none
-        total = exact_sum(values)
+        total = exact_sum(values, bound)
         if whole:
             return total if -_INT64 <= total < _INT64 else None
         return sum_formula(float(total), scale)
@@ -212,8 +215,8 @@ def _sum(step: Window) -> Finish:
 def _mean(step: Window) -> Finish:
     scale = 10.0 ** (step.decimals or 0)
 
-    def finish(values: Array, _decode: Decode) -> Scalar:
-        return mean_formula(float(len(values)), float(exact_sum(values)), scale) if len(values) else None
+    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
+        return mean_formula(float(len(values)), float(exact_sum(values, bound)), scale) if len(values) else None
 
     return finish
 
@@ -222,10 +225,10 @@ def _smoothed(step: Window) -> Finish:
     scale, prior = 10.0 ** (step.decimals or 0), (given(step, step.prior), given(step, step.weight))
     none = absent(step)
 
-    def finish(values: Array, _decode: Decode) -> Scalar:
+    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
         if not len(values):
             return none
-        return smoothed_formula(float(len(values)), float(exact_sum(values)), scale, prior)
+        return smoothed_formula(float(len(values)), float(exact_sum(values, bound)), scale, prior)
 
     return finish
 
@@ -233,12 +236,12 @@ def _smoothed(step: Window) -> Finish:
 def _std(step: Window) -> Finish:
     scale = 10.0 ** (step.decimals or 0)
 
-    def finish(values: Array, _decode: Decode) -> Scalar:
+    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
         count = len(values)
         if count < 2:
             return None
-        total = exact_sum(values)
-        spread = float(count * exact_squares(values) - total * total)
+        total = exact_sum(values, bound)
+        spread = float(count * exact_squares(values, bound) - total * total)
         return sum_formula(math.sqrt(variance_formula(float(count), spread)), scale)
 
     return finish
@@ -248,7 +251,7 @@ def _counted(count: Callable[[Array], int]) -> Callable[[Window], Finish]:
     def build(step: Window) -> Finish:
         none = absent(step)
 
-        def finish(values: Array, _decode: Decode) -> Scalar:
+        def finish(values: Array, _decode: Decode, _bound: int) -> Scalar:
             return count(values) if len(values) or not none else int(none)
 
         return finish
@@ -260,7 +263,7 @@ def _histogram(step: Window) -> Finish:
     low, high = step.bounds or (None, None)
     whole = step.of_type != "f64"
 
-    def finish(values: Array, _decode: Decode) -> Scalar:
+    def finish(values: Array, _decode: Decode, _bound: int) -> Scalar:
         inside = np.ones(len(values), dtype=np.bool_)
         if low is not None:
             inside &= values >= (_ceiling(low) if whole else low)  # 2**63 is above every integer, also for NumPy
@@ -280,14 +283,14 @@ def _ceiling(value: float) -> int:
 
 def _picked(pick: Callable[[Array], Any]) -> Callable[[Window], Finish]:
     def build(_step: Window) -> Finish:
-        return lambda values, decode: decode(pick(values)) if len(values) else None
+        return lambda values, decode, _bound: decode(pick(values)) if len(values) else None
 
     return build
 
 
 def _last_k(step: Window) -> Finish:
     rank = given(step, step.rank)
-    return lambda values, decode: decode(values[-rank]) if len(values) >= rank else None
+    return lambda values, decode, _bound: decode(values[-rank]) if len(values) >= rank else None
 
 
 def _quantile(step: Window) -> Finish:
@@ -297,7 +300,7 @@ def _quantile(step: Window) -> Finish:
     def rank(count: int) -> int:
         return int(quantile_rank(np.array([count]), share)[0])
 
-    def finish(values: Array, decode: Decode) -> Scalar:
+    def finish(values: Array, decode: Decode, _bound: int) -> Scalar:
         if not len(values):
             return None
         place = rank(len(values)) - 1
@@ -309,7 +312,7 @@ def _quantile(step: Window) -> Finish:
 def _top_k(step: Window) -> Finish:
     rank = given(step, step.rank)
 
-    def finish(values: Array, decode: Decode) -> Scalar:
+    def finish(values: Array, decode: Decode, _bound: int) -> Scalar:
         found, counts = np.unique(values, return_counts=True)
         if len(found) < rank:
             return None

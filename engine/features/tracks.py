@@ -18,11 +18,14 @@ import numpy.typing as npt
 from engine.features.coverage_arrays import largest_size
 from engine.features.events import Events, Values, values_of
 from engine.features.exact import Flags, quantise_doubles
+from engine.features.expression import to_json
 from engine.features.frames import Ints, plain
 from engine.features.lowered_functions import DTYPES
 from engine.features.lowering import evaluate, lower
 from engine.features.steps import Window
 from engine.features.syntax import Column, Expression
+from engine.features.vectors import condition
+from engine.keys import digest
 
 Trees = Mapping[Expression, str]
 """Row expressions with their types."""
@@ -62,13 +65,19 @@ class Track:
         return np.asarray(self.data[found[held]])
 
 
-def track_of(events: Events, step: Window, trees: Trees) -> Track:
-    """The track of a step; `trees` are all the row expressions of its join."""
-    exact = step.agg in {"sum", "mean", "std", "smoothed_mean"}
-    return events.keep(
-        ("track", step.of, step.where, step.decimals if exact else None, exact),
-        lambda kept: _make(kept, step, trees, exact=exact),
-    )
+EXACT = frozenset({"sum", "mean", "std", "smoothed_mean"})
+"""Aggregates of exact integers."""
+
+
+def track_key(step: Window) -> str:
+    """The name of a step's track: the same for steps that take the same rows and numbers. Made once, since hashing trees is slow."""
+    parts = [None if tree is None else to_json(tree) for tree in (step.of, step.where)]
+    return digest([*parts, step.decimals if step.agg in EXACT else None, step.agg in EXACT])
+
+
+def track_of(events: Events, step: Window, trees: Trees, kept: str) -> Track:
+    """The track of a step, under its `track_key`; `trees` are all the row expressions of its join."""
+    return events.keep(kept, lambda rows: _make(rows, step, trees, exact=step.agg in EXACT))
 
 
 def _make(events: Events, step: Window, trees: Trees, *, exact: bool) -> Track:
@@ -96,6 +105,10 @@ def values(events: Events, tree: Expression, trees: Trees) -> Values:
     """A row expression over the events."""
     if isinstance(tree, Column):
         return events.columns[tree.name]
+    if trees.get(tree) == "bool":
+        simple = events.keep(("condition", tree), lambda kept: condition(kept, tree))
+        if simple is not None:
+            return simple
     return events.keep("expressions", lambda kept: _evaluate(kept, trees))[tree]
 
 
