@@ -67,18 +67,27 @@ def _check_leaves(parts: tuple[str | int, ...], value: Any) -> Iterator[Problem]
 
 def _triggers(triggers: Mapping[str, TriggerSpec]) -> Iterator[Problem]:
     for name, trigger in triggers.items():
-        mistake = cron_mistake(trigger.schedule)
-        if mistake:
-            hint = "as in `*/5 * * * *` (every five minutes) or `0 6 * * mon` (Mondays at six)"
-            yield Problem(
-                f"triggers.{name}.schedule", f"not a cron expression: {mistake}", value=trigger.schedule, hint=hint
-            )
-        if not _zone_exists(trigger.timezone):
-            from zoneinfo import available_timezones  # noqa: PLC0415 - reads the whole database
+        params: Any = trigger.params
+        if trigger.kind == "cron":
+            yield from _schedule(f"triggers.{name}", params.schedule, params.timezone)
+        for index, part in enumerate(getattr(params, "triggers", ())):
+            if part not in triggers or part == name:
+                yield Problem(f"triggers.{name}.triggers.{index}", "no other trigger is called so", value=part,
+                              allowed=tuple(other for other in triggers if other != name),
+                              suggestion=nearest(part, triggers))  # fmt: skip
 
-            yield Problem(f"triggers.{name}.timezone", "unknown time zone", value=trigger.timezone,
-                          suggestion=nearest(trigger.timezone, available_timezones()),
-                          hint="an IANA name, as in Europe/Berlin or UTC")  # fmt: skip
+
+def _schedule(path: str, schedule: str, timezone: str) -> Iterator[Problem]:
+    mistake = cron_mistake(schedule)
+    if mistake:
+        hint = "as in `*/5 * * * *` (every five minutes) or `0 6 * * mon` (Mondays at six)"
+        yield Problem(f"{path}.schedule", f"not a cron expression: {mistake}", value=schedule, hint=hint)
+    if not _zone_exists(timezone):
+        from zoneinfo import available_timezones  # noqa: PLC0415 - reads the whole database
+
+        yield Problem(f"{path}.timezone", "unknown time zone", value=timezone,
+                      suggestion=nearest(timezone, available_timezones()),
+                      hint="an IANA name, as in Europe/Berlin or UTC")  # fmt: skip
 
 
 def _zone_exists(name: str) -> bool:

@@ -23,13 +23,15 @@ from engine.spec.training import (
     ReportSpec,
     SplitSpec,
     TrainSpec,
-    TriggerSpec,
 )
+from engine.spec.triggers import BackoffSpec, BudgetSpec, RetrainSpec, TriggerSpec
 
 __all__ = [
     "FEATURE_KINDS",
     "Available",
+    "BackoffSpec",
     "BaselineSpec",
+    "BudgetSpec",
     "CardSpec",
     "DaskSpec",
     "DistributionLimit",
@@ -46,6 +48,7 @@ __all__ = [
     "PipelineSpec",
     "RegistrySpec",
     "ReportSpec",
+    "RetrainSpec",
     "SettingsSpec",
     "SourceSpec",
     "Spec",

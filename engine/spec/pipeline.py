@@ -19,8 +19,8 @@ from engine.spec.training import (
     ReportSpec,
     SplitSpec,
     TrainSpec,
-    TriggerSpec,
 )
+from engine.spec.triggers import RetrainSpec, TriggerSpec
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):
@@ -43,6 +43,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     card: CardSpec = CardSpec()
     report: ReportSpec = ReportSpec()
     triggers: dict[Identifier, TriggerSpec] = {}
+    retrain: RetrainSpec = RetrainSpec()
     tests: dict[Identifier, FeatureTestSpec] = {}
     as_of: str | None = None
     doc: Prose = ""

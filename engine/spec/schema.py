@@ -19,6 +19,7 @@ from engine.spec.features import FEATURE_KINDS
 from engine.spec.pipeline import PipelineSpec, SettingsSpec
 from engine.spec.sources import SourceSpec
 from engine.spec.training import BaselineSpec, GateSpec, SplitSpec, TrainSpec
+from engine.spec.triggers import TriggerSpec
 
 Schema: TypeAlias = dict[str, Any]
 ParamsByRole: TypeAlias = Mapping[str, Mapping[str, type[msgspec.Struct]]]
@@ -38,6 +39,7 @@ COMPONENT_KEYS: dict[str, tuple[str, type[msgspec.Struct], bool]] = {
     "train": ("trainer", TrainSpec, False),
     "baseline": ("trainer", BaselineSpec, False),
     "gates": ("gate", GateSpec, True),
+    "triggers": ("trigger", TriggerSpec, True),
 }
 
 

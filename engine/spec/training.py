@@ -116,13 +116,3 @@ class ReportSpec(Spec, frozen=True, kw_only=True):
 
     top_features: PositiveInt = 20
     max_slices: PositiveInt = 40
-
-
-# Kept here so that a trigger's shape is checked from the first day; the tick (design, section 9) interprets it.
-class TriggerSpec(Spec, frozen=True, kw_only=True):
-    """When to run again: a cron expression in a time zone."""
-
-    kind: Literal["cron"]
-    schedule: str
-    timezone: str = "UTC"
-    misfire: Literal["coalesce", "all", "skip"] = "coalesce"

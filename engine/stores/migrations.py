@@ -85,4 +85,30 @@ MIGRATIONS: tuple[Migration, ...] = (
                 outcome TEXT, PRIMARY KEY (sweep, number))""",
         ),
     ),
+    Migration(
+        "triggers, requests for runs and the ledger of decisions",
+        (
+            """CREATE TABLE loop_memory (
+                pipeline TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL)""",
+            """CREATE TABLE loop_requests (
+                key TEXT PRIMARY KEY, pipeline TEXT NOT NULL, state TEXT NOT NULL, token BIGINT NOT NULL,
+                lease_until TEXT, created_at TEXT NOT NULL, ended_at TEXT, request TEXT NOT NULL)""",
+            "CREATE INDEX loop_requests_by_state ON loop_requests (state, pipeline)",
+            "CREATE INDEX loop_requests_by_pipeline ON loop_requests (pipeline, created_at)",
+            """CREATE TABLE loop_ledger (
+                pipeline TEXT NOT NULL, sequence BIGINT NOT NULL, at TEXT NOT NULL, decision TEXT NOT NULL,
+                previous TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (pipeline, sequence))""",
+        ),
+        {
+            "sqlite": tuple(
+                f"CREATE TRIGGER loop_ledger_no_{verb} BEFORE {verb} ON loop_ledger "
+                "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+                for verb in ("update", "delete")
+            ),
+            "postgresql": (
+                """CREATE TRIGGER loop_ledger_append_only BEFORE UPDATE OR DELETE ON loop_ledger
+                    FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change()""",
+            ),
+        },
+    ),
 )

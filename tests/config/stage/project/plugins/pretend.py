@@ -55,6 +55,14 @@ class Floor(Params, frozen=True, kw_only=True):
     minimum: float
 
 
+class Cron(Params, frozen=True, kw_only=True):
+    """At the moments of a schedule."""
+
+    schedule: str
+    timezone: str = "UTC"
+    misfire: Literal["coalesce", "all", "skip"] = "coalesce"
+
+
 def components() -> tuple[Component, ...]:
     """List them."""
     return (
@@ -64,4 +72,5 @@ def components() -> tuple[Component, ...]:
         Component("splitter", "by_time", ByTime, build=lambda params: params),
         Component("splitter", "by_chance", ByChance, build=lambda params: params),
         Component("gate", "floor", Floor, build=lambda params: params),
+        Component("trigger", "cron", Cron, build=lambda params: params),
     )

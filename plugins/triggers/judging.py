@@ -1,0 +1,307 @@
+"""What each trigger says of a view; pure. A cursor holds only JSON, and a trigger reads nothing but its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+from engine.clock import isoformat
+from engine.durations import microseconds
+from engine.keys import Json, digest
+from engine.loop.slots import Schedule, latest_slot, slots_between
+from engine.loop_contracts import Measured, Opinion, View, fires, quiet
+
+from . import (
+    CombinedParams,
+    CronParams,
+    DataCommitParams,
+    DriftParams,
+    ManualParams,
+    NewLabelsParams,
+    PerformanceParams,
+    QualityParams,
+    StalenessParams,
+    _Windowed,
+)
+
+_PERFORMANCE = {False: "performance", True: "estimated_performance"}
+
+
+class Cron:
+    """See `CronParams`. The cursor is the last slot seen, and never goes back, whatever the clock does."""
+
+    def __init__(self, params: CronParams) -> None:
+        self._params = params
+        self._schedule = Schedule(params.schedule, params.timezone)
+
+    def judge(self, view: View) -> Opinion:
+        """Fire for slots since the cursor; a trigger seen for the first time starts now."""
+        seen = _moment(view.cursor.get("slot"))
+        if seen is None:
+            return quiet("seen for the first time: it starts now", {"slot": isoformat(view.now)})
+        newest = latest_slot(self._schedule, view.now)
+        if newest is None or newest <= seen:
+            return quiet(f"no slot since {isoformat(seen)}", view.cursor)
+        most = self._params.most if self._params.misfire == "all" else 1
+        slots = slots_between(self._schedule, seen, view.now, most)
+        if self._params.misfire == "all":  # one at a time: the others fire at the ticks that follow
+            slots = slots[:1]
+        slot = slots[-1]
+        cursor: Mapping[str, Json] = {"slot": isoformat(slot)}
+        late = view.now - slot
+        if self._params.misfire == "skip" and late > timedelta(microseconds=microseconds(self._params.grace)):
+            return quiet(f"the slot {isoformat(slot)} is {late} old, more than the grace", cursor)
+        every = self._params.misfire == "all"
+        return replace(fires(f"the slot {isoformat(slot)} came", isoformat(slot), cursor), patient=every)
+
+
+class _OverReadings:
+    """Fires when `k` of the last `n` chunks are bad, and again only after a good one, or when a newer bad chunk came."""
+
+    def __init__(self, params: _Windowed) -> None:
+        self._params = params
+
+    def judge(self, view: View) -> Opinion:
+        """Look at the newest chunks."""
+        chunks = _by_chunk([item for item in view.readings if self._concerns(item)])
+        usable = [(until, group) for until, group in chunks if _large(group, self._params.min_rows)]
+        if not usable:
+            small = f"; {len(chunks)} with too few rows" if chunks else ""
+            return quiet(f"no chunk that could say something{small}", view.cursor)
+        recent = usable[-self._params.n :]
+        bad = [(until, [item for item in group if self._is_bad(item)]) for until, group in recent]
+        count = sum(bool(items) for _, items in bad)
+        until, latest = usable[-1]
+        inside = bool(view.cursor.get("inside"))
+        if inside and all(self._is_over(item) for item in latest):
+            return quiet(f"over: {_told(latest)}", {"inside": False, "until": isoformat(until)})
+        words = f"{count} of the last {len(recent)} chunks, {self._params.k} are needed"
+        if count < self._params.k:
+            return quiet(f"{words}; newest {isoformat(until)}: {_told(latest)}", view.cursor)
+        if inside:
+            return quiet(f"fired before, and it is not over: {_told(latest)}", view.cursor)
+        worst = [item for _, items in bad for item in items]
+        cursor: Mapping[str, Json] = {"inside": True, "until": isoformat(until)}
+        return fires(f"{words}: {_told(worst)}", isoformat(until), cursor)
+
+    def _concerns(self, item: Measured) -> bool:
+        return item.kind == "quality"
+
+    def _is_bad(self, item: Measured) -> bool:
+        return item.status == "alarm"
+
+    def _is_over(self, item: Measured) -> bool:
+        return not self._is_bad(item)
+
+
+class Drift(_OverReadings):
+    """See `DriftParams`."""
+
+    def __init__(self, params: DriftParams) -> None:
+        super().__init__(params)
+        self._of = params
+
+    def _concerns(self, item: Measured) -> bool:
+        kinds = {"input": ("feature_drift", "multivariate_drift"), "output": ("prediction_drift",)}[self._of.of]
+        columns = self._of.columns
+        return item.kind in kinds and (not columns or item.what in columns) and item.slice == self._of.slice
+
+    def _is_bad(self, item: Measured) -> bool:
+        if self._of.enter is None:
+            return item.status == "alarm"
+        return item.value is not None and item.value >= self._of.enter
+
+    def _is_over(self, item: Measured) -> bool:
+        if self._of.enter is None:
+            return item.status == "ok"
+        limit = self._of.enter if self._of.exit is None else self._of.exit
+        return item.value is not None and item.value < limit
+
+
+class Performance(_OverReadings):
+    """See `PerformanceParams`."""
+
+    def __init__(self, params: PerformanceParams) -> None:
+        super().__init__(params)
+        self._of = params
+
+    def _concerns(self, item: Measured) -> bool:
+        named = self._of.metric is None or item.what == self._of.metric
+        return item.kind == _PERFORMANCE[self._of.estimated] and named and item.slice == self._of.slice
+
+    def _is_bad(self, item: Measured) -> bool:
+        return self._beyond(item, 0.0)
+
+    def _is_over(self, item: Measured) -> bool:
+        return item.status in {"ok", "alarm"} and not self._beyond(item, self._of.margin)
+
+    def _beyond(self, item: Measured, margin: float) -> bool:
+        if self._of.minimum is None and self._of.maximum is None:
+            return item.status == "alarm"
+        if item.value is None:
+            return False
+        if self._of.minimum is not None:
+            return item.value < self._of.minimum + margin
+        return self._of.maximum is not None and item.value > self._of.maximum - margin
+
+
+class Quality(_OverReadings):
+    """See `QualityParams`. It asks for diagnostics: a model that learns from broken data makes the damage last."""
+
+    def __init__(self, params: QualityParams) -> None:
+        super().__init__(params)
+
+    def judge(self, view: View) -> Opinion:
+        """As for other readings, with another intent."""
+        found = super().judge(view)
+        return replace(found, intent="diagnose")
+
+
+class NewLabels:
+    """See `NewLabelsParams`."""
+
+    def __init__(self, params: NewLabelsParams) -> None:
+        self._params = params
+
+    def judge(self, view: View) -> Opinion:
+        """Compare the labels now with those of the model in production, or with those that it last fired for."""
+        if view.labels is None:
+            return quiet("how many labels there are is not known", view.cursor)
+        fired = view.cursor.get("labels")
+        before = max(
+            fired if isinstance(fired, int) else 0, (view.serving.labels or 0) if view.serving is not None else 0
+        )
+        new = view.labels - before
+        needed = self._params.rows if self._params.rows is not None else before * (self._params.fraction or 0.0)
+        words = f"{new:,} labels more than {before:,}; {max(needed, 1):,.0f} are needed"
+        if new < max(needed, 1):
+            return quiet(words, view.cursor)
+        return fires(words, f"{view.labels} labels", {"labels": view.labels})
+
+
+class DataCommit:
+    """See `DataCommitParams`."""
+
+    def __init__(self, params: DataCommitParams) -> None:
+        self._params = params
+
+    def judge(self, view: View) -> Opinion:
+        """Compare what the sources hold with what they held."""
+        wanted = self._params.sources or tuple(sorted(view.content))
+        now = {name: view.content[name] for name in wanted if name in view.content}
+        seen: Any = view.cursor.get("content")
+        if not now:
+            return quiet("nothing has been ingested yet", view.cursor)
+        if not isinstance(seen, Mapping):
+            return quiet("seen for the first time: it starts from what is there", {"content": now})
+        changed = sorted(name for name in now if now[name] != seen.get(name))
+        if not changed:
+            return quiet("no source changed", view.cursor)
+        return fires(f"new data: {', '.join(changed)}", digest(dict(now)), {"content": now})
+
+
+class Staleness:
+    """See `StalenessParams`."""
+
+    def __init__(self, params: StalenessParams) -> None:
+        self._params = params
+
+    def judge(self, view: View) -> Opinion:
+        """Compare the model's age with the limit; fires once a limit's length, so that a rejected model is tried again."""
+        if view.serving is None:
+            return quiet("no model is in production", view.cursor)
+        since = view.serving.promoted_at if self._params.since == "promotion" else view.serving.trained_until
+        if since is None:
+            return quiet("how new its data is was not recorded", view.cursor)
+        limit = timedelta(microseconds=microseconds(self._params.older_than))
+        last = _moment(view.cursor.get("fired"))
+        age = view.now - max(since, last or since)
+        words = (
+            f"version {view.serving.version} is {_days(view.now - since)} old, the limit is {self._params.older_than}"
+        )
+        if age <= limit:
+            return quiet(words, view.cursor)
+        return fires(words, f"{view.serving.version}@{isoformat(view.now)}", {"fired": isoformat(view.now)})
+
+
+class Manual:
+    """See `ManualParams`: what a person asks for comes by another way."""
+
+    def __init__(self, params: ManualParams) -> None:
+        del params
+
+    def judge(self, view: View) -> Opinion:
+        """Never fire."""
+        return quiet("only `engine triggers fire` fires it", view.cursor)
+
+
+class _Combined:
+    def __init__(self, params: CombinedParams) -> None:
+        self._params = params
+
+    def _recent(self, view: View) -> dict[str, str]:
+        """The parts that fire now, or fired within the time, with their occasions."""
+        kept: dict[str, str] = {}
+        limit = view.now - timedelta(microseconds=microseconds(self._params.within))
+        for name in self._params.triggers:
+            opinion, before = view.opinions.get(name), view.cursor.get(name)
+            if opinion is not None and opinion.fired:
+                kept[name] = f"{isoformat(view.now)} {opinion.occasion}"
+            elif isinstance(before, str) and (_moment(before.split(" ", 1)[0]) or limit) > limit:
+                kept[name] = before
+        return kept
+
+
+class AnyOf(_Combined):
+    """See `CombinedParams`."""
+
+    def judge(self, view: View) -> Opinion:
+        """Fire with the first that does."""
+        fired = [name for name in self._params.triggers if name in view.opinions and view.opinions[name].fired]
+        if not fired:
+            return quiet(f"none of {', '.join(self._params.triggers)} fires", {})
+        occasions: Json = {name: view.opinions[name].occasion for name in fired}
+        return fires("; ".join(f"{name}: {view.opinions[name].why}" for name in fired), digest(occasions), {})
+
+
+class AllOf(_Combined):
+    """See `CombinedParams`."""
+
+    def judge(self, view: View) -> Opinion:
+        """Fire when every part has, and forget them then."""
+        recent = self._recent(view)
+        missing = [name for name in self._params.triggers if name not in recent]
+        if missing:
+            return quiet(f"still to fire: {', '.join(missing)}", dict(recent))
+        occasions: Json = {name: recent[name].split(" ", 1)[1] for name in recent}
+        return fires(f"all of {', '.join(self._params.triggers)} fired", digest(occasions), {})
+
+
+def _by_chunk(readings: Sequence[Measured]) -> list[tuple[datetime, list[Measured]]]:
+    groups: dict[datetime, list[Measured]] = {}
+    for item in readings:
+        groups.setdefault(item.until, []).append(item)
+    return sorted(groups.items(), key=itemgetter(0))
+
+
+def _large(group: Sequence[Measured], min_rows: int) -> bool:
+    return any(item.status in {"ok", "alarm"} and item.rows >= min_rows for item in group)
+
+
+def _told(items: Sequence[Measured]) -> str:
+    shown = sorted(items, key=lambda item: -abs(item.value or 0.0))[:3]
+    said = [
+        f"{item.what} {item.value:.4g}" if item.value is not None else f"{item.what} {item.status}" for item in shown
+    ]
+    return ", ".join(said) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+
+
+def _moment(value: Json | None) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):.1f} days"
