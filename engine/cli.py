@@ -19,6 +19,8 @@ COMMANDS = {
     "check": "validate a pipeline's declaration without touching data",
     "plan": "show what a run would do and why, as a tree, JSON or SVG",
     "run": "run a pipeline: ingest, validate, train, evaluate, gate, promote, report",
+    "tick": "look at every pipeline's triggers, decide, launch what is due; what cron calls",
+    "triggers": "list, explain, fire, pause and resume triggers",
     "runs": "list and show past runs",
     "models": "list, show, promote, roll back and verify models",
     "predict": "score a file with a registered model, each row at its event time",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import data_records, online_records, records, sweep_records
+from engine import data_records, loop_records, online_records, records, sweep_records
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
@@ -42,6 +42,7 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     online_records.ParityReport,
     sweep_records.SweepRecord,
     sweep_records.TrialRecord,
+    *loop_records.LOOP_RECORDS,
 )
 
 

@@ -1,0 +1,216 @@
+"""`engine triggers`: what would make pipelines run again, why they did or did not, and a person's word about it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.commands.arguments import Parser, choose_action, print_json, project_of, show
+from engine.commands.tables import render_table
+from engine.errors import ConflictError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from engine.loop.declarations import Declaration
+    from engine.loop_records import LoopDecision, TriggerMemory, TriggerState
+    from engine.stores.loop_state import LoopState
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do one of the actions."""
+    parser = Parser("triggers", "List triggers, explain decisions, fire one by hand, pause and resume.")
+    actions = parser.actions("{ls,explain,fire,pause,resume,requests,verify}")
+
+    def add(name: str, words: str, act: object, *, pipeline: bool = True, json: bool = True) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=words, description=words)
+        made.set_defaults(act=act)
+        if pipeline:
+            made.add_argument("pipeline", metavar="PIPELINE", help="its name under conf/pipeline")
+        if json:
+            made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    add("ls", "list the triggers of every pipeline, with their next moment", _list, pipeline=False)
+    explain = add("explain", "tell the latest decisions about a pipeline, with every reason for and against", _explain)
+    explain.add_argument("--last", type=int, default=10, metavar="N", help="how many (default: 10)")
+    fire = add("fire", "ask for a run now; the policy still decides when", _fire, json=False)
+    fire.add_argument("trigger", nargs="?", help="the trigger in whose name (default: by hand)")
+    for name, words in (("pause", "launch nothing any more"), ("resume", "launch again")):
+        made = add(name, words, _pause if name == "pause" else _resume, json=False)
+        made.add_argument("trigger", nargs="?", help="only this trigger (default: the whole pipeline)")
+        if name == "pause":
+            made.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    fire.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    add("requests", "list the runs that were asked for and are not over", _requests, pipeline=False)
+    add("verify", "recompute the ledger's chains", _verify, pipeline=False)
+    return choose_action(parser, parser.parse_args(argv))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
+    from engine.loop.locating import states_of  # noqa: PLC0415
+    from engine.loop.slots import Schedule, next_slot  # noqa: PLC0415
+    from engine.loop_records import TriggerMemory, TriggerState  # noqa: PLC0415
+
+    found: list[TriggerState] = []
+    now = SystemClock().now()
+    for declaration, state in states_of(project_of(arguments)):
+        memory = state.memories().get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+        last = {item.trigger: item for entry in state.history(declaration.pipeline) for item in entry.decision.opinions}
+        for name, spec in declaration.specs.items():
+            params = spec.params
+            slot = None
+            if spec.kind == "cron":
+                slot = next_slot(Schedule(getattr(params, "schedule", ""), getattr(params, "timezone", "UTC")), now)
+            found.append(
+                TriggerState(
+                    pipeline=declaration.pipeline,
+                    trigger=name,
+                    kind=spec.kind,
+                    paused=memory.paused or memory.paused_triggers.get(name),
+                    fired=last[name].fired if name in last else None,
+                    why=last[name].why if name in last else "not evaluated yet",
+                    next=isoformat(slot) if slot else None,
+                    cursor=memory.cursors.get(name, {}),
+                )
+            )
+    if arguments.json:
+        print_json(found)
+        return ExitCode.OK
+    rows = [
+        [item.pipeline, item.trigger, item.kind, "paused" if item.paused else "", item.next or "", item.why]
+        for item in found
+    ]
+    show(
+        render_table(["pipeline", "trigger", "kind", "", "next", "last said"], rows)
+        if rows
+        else "no pipeline has triggers"
+    )
+    return ExitCode.OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from engine.loop.locating import pipeline_of  # noqa: PLC0415 - start-up time of --help
+
+    declaration, state = pipeline_of(project_of(arguments), arguments.pipeline)
+    entries = state.history(declaration.pipeline, arguments.last)
+    if arguments.json:
+        print_json(list(entries))
+        return ExitCode.OK
+    for entry in entries:
+        made = entry.decision
+        quiet = f" (after {made.quiet} quiet evaluations)" if made.quiet else ""
+        show(f"{made.at}  {made.action}: {made.why}{quiet}")
+        for one in made.opinions:
+            show(f"    {'fires' if one.fired else 'quiet'}  {one.trigger}: {one.why}")
+        for check in made.checks:
+            show(f"    {'pass ' if check.passed else 'STOP '}  {check.name}: {check.why}")
+    if not entries:
+        show("nothing was decided yet; `engine tick --dry-run --explain` says what would be")
+    return ExitCode.OK
+
+
+def _fire(arguments: argparse.Namespace) -> int:
+    from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
+    from engine.loop_records import WaitingReasons  # noqa: PLC0415
+
+    name = arguments.trigger or "by_hand"
+    now = isoformat(SystemClock().now())
+
+    def change(memory: TriggerMemory) -> TriggerMemory:
+        old = memory.waiting
+        wish = WaitingReasons(
+            since=old.since if old else now,
+            intent=old.intent if old else "train",
+            reasons=(old.reasons if old else {}) | {name: f"{getpass.getuser()}: {arguments.reason}"},
+            occasions=(old.occasions if old else {}) | {name: now},
+        )
+        return msgspec.structs.replace(memory, waiting=wish)
+
+    _change(arguments, "fire", f"{name}: {arguments.reason}", change)
+    show("asked for: the next `engine tick` launches it when the policy allows")
+    return ExitCode.OK
+
+
+def _pause(arguments: argparse.Namespace) -> int:
+    def change(memory: TriggerMemory) -> TriggerMemory:
+        if arguments.trigger is None:
+            return msgspec.structs.replace(memory, paused=arguments.reason)
+        paused = memory.paused_triggers | {arguments.trigger: arguments.reason}
+        return msgspec.structs.replace(memory, paused_triggers=paused)
+
+    _change(arguments, "pause", arguments.reason, change)
+    show(f"paused: {arguments.trigger or arguments.pipeline}")
+    return ExitCode.OK
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    def change(memory: TriggerMemory) -> TriggerMemory:
+        if arguments.trigger is None:
+            return msgspec.structs.replace(memory, paused=None, paused_triggers={})
+        kept = {name: why for name, why in memory.paused_triggers.items() if name != arguments.trigger}
+        return msgspec.structs.replace(memory, paused_triggers=kept)
+
+    _change(arguments, "resume", arguments.trigger or arguments.pipeline, change)
+    show(f"resumed: {arguments.trigger or arguments.pipeline}")
+    return ExitCode.OK
+
+
+def _change(
+    arguments: argparse.Namespace, action: str, why: str, change: Callable[[TriggerMemory], TriggerMemory]
+) -> None:
+    """Change what is remembered, with a row in the ledger; tries again when a tick came between."""
+    from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
+    from engine.loop.locating import pipeline_of  # noqa: PLC0415
+    from engine.loop_records import LoopDecision, TriggerMemory  # noqa: PLC0415
+
+    declaration, state = pipeline_of(project_of(arguments), arguments.pipeline)
+    _refuse_unknown(declaration, arguments.trigger)
+    decision = LoopDecision(
+        pipeline=declaration.pipeline,
+        at=isoformat(SystemClock().now()),
+        action=action,
+        why=why,
+        actor=getpass.getuser(),
+    )
+    for _ in range(10):
+        memory = state.memories().get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+        if state.commit(memory, change(memory), decision, None):
+            return
+    raise ConflictError(f"ticks keep changing the triggers of {declaration.pipeline}", hint="try again")
+
+
+def _refuse_unknown(declaration: Declaration, trigger: str | None) -> None:
+    if trigger is not None and trigger not in declaration.specs:
+        names = ", ".join(declaration.specs)
+        raise UsageError(f"{declaration.pipeline} has no trigger `{trigger}`", hint=f"it has: {names}")
+
+
+def _requests(arguments: argparse.Namespace) -> int:
+    from engine.loop.locating import states_of  # noqa: PLC0415 - start-up time of --help
+
+    states: dict[int, LoopState] = {id(state): state for _, state in states_of(project_of(arguments))}
+    found = [request for state in states.values() for request in state.open_requests()]
+    if arguments.json:
+        print_json(found)
+        return ExitCode.OK
+    rows = [[item.key[:12], item.pipeline, item.kind, item.state, item.created_at, item.owner or ""] for item in found]
+    show(
+        render_table(["request", "pipeline", "kind", "state", "asked for", "who"], rows) if rows else "nothing is open"
+    )
+    return ExitCode.OK
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from engine.loop.locating import states_of  # noqa: PLC0415 - start-up time of --help
+
+    states: dict[int, LoopState] = {id(state): state for _, state in states_of(project_of(arguments))}
+    problems = [problem for state in states.values() for problem in state.verify()]
+    if arguments.json:
+        print_json({"ok": not problems, "problems": problems})
+    else:
+        show("\n".join(problems) or "every chain holds")
+    return ExitCode.INTEGRITY if problems else ExitCode.OK

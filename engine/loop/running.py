@@ -1,0 +1,65 @@
+"""The run of a request: the pipeline as declared, at its moment, as far as the request's kind goes. Called by `work`.
+
+`observe` ingests and audits what is new (and counts labels when a trigger wants to know); `diagnose` does the same and
+keeps the report; `train` runs everything. What the run saw of the sources becomes the content that triggers compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.api import declare, plan
+from engine.clock import Clock
+from engine.errors import ExitCode
+from engine.execute.request import Observer
+from engine.loop.work import Outcome
+from engine.loop_records import RunRequest
+from engine.project import Project
+from engine.provenance import GitProbe
+from engine.records import Event, RunRecord
+from engine.running import Around, RunOptions, execute_run
+
+_LOOKING = ("ingest", "checkout")
+
+
+class Silent:
+    """An observer that tells nobody: the journal in the run's folder has it all."""
+
+    def on_event(self, event: Event) -> None:
+        """Hear, and say nothing."""
+
+
+def run_request(project: Project, request: RunRequest, clock: Clock, observer: Observer | None = None) -> Outcome:
+    """Run a request's pipeline; raises `EngineError` for what prevents a run from being recorded at all."""
+    overrides = [f"pipeline={request.pipeline}", *request.overrides]
+    overrides += [f"as_of='{request.as_of}'"] if request.as_of else []
+    planned = plan(declare(project, overrides))
+    counted = any(trigger.kind == "new_labels" for trigger in planned.declared.spec.triggers.values())
+    nodes = None
+    if request.kind != "train":
+        kinds = (*_LOOKING, "features") if counted and request.kind == "observe" else _LOOKING
+        nodes = frozenset(node.name for node in planned.plan.nodes if node.kind in kinds)
+    reasons = "; ".join(f"{name}: {why}" for name, why in request.reasons.items())
+    options = RunOptions(nodes=nodes, command=("engine", "tick", f"--work={request.key[:12]}", reasons))
+    around = Around(observer or Silent(), clock, GitProbe(project.root).start())
+    record, _ = execute_run(planned, options, around)
+    return Outcome(record, record.exit_code, record.error, _content(record), _quarantined(record), _labels(record))
+
+
+def _content(record: RunRecord) -> dict[str, str]:
+    """Give what each source held, by the digest of its ingested content."""
+    return {pin.source: pin.digest for pin in record.snapshots}
+
+
+def _quarantined(record: RunRecord) -> tuple[str, ...]:
+    """Name the sources whose new data did not pass."""
+    failed = [node.name for node in record.nodes if node.state == "failed" and node.kind in _LOOKING]
+    return tuple(name.removeprefix("ingest.") for name in failed if record.exit_code == ExitCode.QUARANTINED)
+
+
+def _labels(record: RunRecord) -> int | None:
+    rows: list[Mapping[str, object]] = [
+        node.output.notes for node in record.nodes if node.kind == "features" and node.output is not None
+    ]
+    found = rows[0].get("rows") if rows else None
+    return found if isinstance(found, int) else None

@@ -1,0 +1,265 @@
+"""One tick: look at every pipeline that has triggers, decide, write it down, launch. Short, idempotent, safe twice at once.
+
+Enters: a project, the clock, and who launches. Leaves: a `TickReport`, rows in the ledger, requests for runs. Called by
+`engine tick` and by `backtest` with a clock of its own. Each decision is committed before anything is launched; what a dead
+process left undone is adopted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import msgspec
+
+from engine.clock import SystemClock, isoformat, stopwatch
+from engine.durations import microseconds
+from engine.errors import EngineError, ExitCode
+from engine.keys import digest
+from engine.locations import Stores
+from engine.loop.decide import Decision, Situation, decide
+from engine.loop.declarations import Declaration, read_declarations, subject_of
+from engine.loop.gather import Known, ReadReadings, gather, opinions_of, past_of
+from engine.loop_contracts import Opinion
+from engine.loop_records import (
+    LoopDecision,
+    RunRequest,
+    TickedPipeline,
+    TickReport,
+    TriggerMemory,
+    TriggerOpinion,
+)
+from engine.project import Project
+from engine.spec import SettingsSpec, StoresSpec
+from engine.stores.loop_state import OPEN, LoopState
+
+Launch: TypeAlias = Callable[[RunRequest, Stores], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a tick gets from outside. `simulated` gives runs the tick's moment as their `as_of`."""
+
+    now: datetime
+    launch: Launch
+    read: ReadReadings
+    dry_run: bool = False
+    simulated: bool = False
+    only: tuple[str, ...] = ()
+
+
+@dataclass
+class _Tick:
+    """What one tick has done so far."""
+
+    project: Project
+    around: Around
+    ticked: list[TickedPipeline] = field(default_factory=list)
+    launched: list[str] = field(default_factory=list)
+    adopted: list[str] = field(default_factory=list)
+    stores: dict[StoresSpec, Stores] = field(default_factory=dict)
+    memories: dict[StoresSpec, Mapping[str, TriggerMemory]] = field(default_factory=dict)
+
+    def stores_of(self, spec: StoresSpec) -> Stores:
+        """Give the stores that a pipeline's settings name; most share one set."""
+        return self.stores.setdefault(spec, Stores(self.project, SettingsSpec(stores=spec)))
+
+    def memory_of(self, declaration: Declaration, state: LoopState) -> TriggerMemory:
+        """Give what is remembered of a pipeline; all of a database is read at once."""
+        stores = declaration.declared.stores
+        if stores not in self.memories:
+            self.memories[stores] = state.memories()
+        return self.memories[stores].get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+
+
+def tick(project: Project, around: Around) -> TickReport:
+    """Evaluate every pipeline once; an error in one is told, and the others still tick."""
+    begun = stopwatch()
+    work = _Tick(project, around)
+    for pipeline, found in read_declarations(project):
+        if around.only and pipeline not in around.only:
+            continue
+        if isinstance(found, EngineError):
+            work.ticked.append(_failed(pipeline, found))
+        elif found is not None:
+            try:
+                work.ticked.append(_tick_one(work, found))
+            except EngineError as error:
+                work.ticked.append(_failed(pipeline, error))
+    if not around.dry_run:
+        _adopt(work)
+    return TickReport(
+        at=isoformat(around.now),
+        dry_run=around.dry_run,
+        pipelines=tuple(work.ticked),
+        launched=tuple(work.launched),
+        adopted=tuple(work.adopted),
+        seconds=stopwatch() - begun,
+    )
+
+
+def exit_code_of(report: TickReport) -> int:
+    """Give the worst of the pipelines' exit codes: 0 when all ticked."""
+    return max((item.exit_code for item in report.pipelines), default=int(ExitCode.OK))
+
+
+def _tick_one(work: _Tick, declaration: Declaration) -> TickedPipeline:
+    """Evaluate one pipeline; of several ticks at once the first to commit decides."""
+    stores = work.stores_of(declaration.declared.stores)
+    state, around = LoopState(stores.database), work.around
+    memory = work.memory_of(declaration, state)
+    known = gather(declaration, memory, stores, around.now, around.read)
+    observation = _observe(known, around)
+    if observation is not None:
+        decision = LoopDecision(
+            pipeline=declaration.pipeline, at=isoformat(around.now), action="observe", why=observation.reasons["observe"],
+            request=observation.key, quiet=memory.quiet,
+        )  # fmt: skip
+        observed = {"subject": observation.subject}
+        after = msgspec.structs.replace(
+            memory, observed=observed, observed_at=decision.at, last_action="observe", quiet=0
+        )
+        return _commit(work, state, (memory, after), decision, observation)
+    opinions = opinions_of(known)
+    heard = {name: item for name, item in opinions.items() if declaration.specs[name].alone or not item.fired}
+    waits = memory.waiting is not None or any(item.fired for item in heard.values())
+    past = past_of(known, _subject(known, around) if waits else "")
+    made = decide(
+        heard, memory.waiting, Situation(declaration.pipeline, declaration.declared.retrain, around.now, past)
+    )
+    return _settle(work, state, known, opinions, made, past.subject)
+
+
+def _settle(  # noqa: PLR0913, PLR0917 - all that one decision consists of
+    work: _Tick, state: LoopState, known: Known, opinions: Mapping[str, Opinion], made: Decision, subject: str
+) -> TickedPipeline:
+    """Write a decision with its memory and request; an evaluation that changes nothing is only counted."""
+    memory, now = known.memory, isoformat(known.now)
+    patient = {name for name, item in opinions.items() if item.fired and name not in made.consumed}
+    cursors = {name: dict(item.cursor) for name, item in opinions.items() if name not in patient}
+    after = msgspec.structs.replace(
+        memory, cursors=memory.cursors | cursors, waiting=made.wish, last_action=made.action, quiet=0
+    )
+    same = msgspec.structs.replace(after, version=memory.version, quiet=memory.quiet) == memory
+    decision = LoopDecision(
+        pipeline=memory.pipeline,
+        at=now,
+        action=made.action,
+        why=made.why,
+        opinions=tuple(TriggerOpinion(trigger=name, fired=item.fired, why=item.why) for name, item in opinions.items()),
+        checks=made.checks,
+        request=made.key,
+        quiet=memory.quiet,
+    )
+    request = _request(known, made, decision, work.around, subject) if made.launched is not None else None
+    if request is None and (same or made.action == "nothing"):
+        if not work.around.dry_run and not same:
+            state.commit(memory, msgspec.structs.replace(after, quiet=memory.quiet + 1), None, None)
+        return _shown(decision)
+    if made.action == "replace" and not work.around.dry_run:
+        for item in known.requests:
+            if item.state in OPEN and item.kind != "observe":
+                state.cancel(item.key, now)
+    return _commit(work, state, (memory, after), decision, request)
+
+
+def _commit(
+    work: _Tick,
+    state: LoopState,
+    change: tuple[TriggerMemory, TriggerMemory],
+    decision: LoopDecision,
+    request: RunRequest | None,
+) -> TickedPipeline:
+    if work.around.dry_run:
+        return _shown(decision)
+    if not state.commit(*change, decision, request):
+        return _shown(msgspec.structs.replace(decision, action="nothing", why="another tick decided at the same time"))
+    return _shown(decision)
+
+
+def _observe(known: Known, around: Around) -> RunRequest | None:
+    """Ask for new data to be ingested and monitored: when a trigger looks at data, and the last look is old enough."""
+    declared, memory = known.declaration.declared, known.memory
+    if not known.declaration.observes or memory.paused or any(item.state in OPEN for item in known.requests):
+        return None
+    seen = datetime.fromisoformat(memory.observed_at) if memory.observed_at else None
+    if seen is not None and around.now < seen + timedelta(microseconds=microseconds(declared.retrain.observe)):
+        return None
+    subject = _subject(known, around)
+    looked = [item for item in known.requests if item.kind == "observe"]
+    if memory.observed.get("subject") == subject and not (looked and looked[-1].state == "failed"):
+        return None
+    now = isoformat(around.now)
+    return RunRequest(
+        key=digest({"observe": known.declaration.pipeline, "at": now}),
+        pipeline=known.declaration.pipeline,
+        kind="observe",
+        reasons={
+            "observe": "sources, code or configuration changed" if memory.observed_at else "nothing was observed yet"
+        },
+        overrides=declared.retrain.overrides,
+        created_at=now,
+        as_of=now if around.simulated else None,
+        subject=subject,
+    )
+
+
+def _request(known: Known, made: Decision, decision: LoopDecision, around: Around, subject: str) -> RunRequest | None:
+    if made.launched is None or made.key is None:
+        return None
+    declared = known.declaration.declared
+    quarantined = past_of(known, "").quarantined
+    last_good = tuple(f"sources.{name}.ref=main" for name in quarantined) if made.launched.intent == "train" else ()
+    return RunRequest(
+        key=made.key,
+        pipeline=known.declaration.pipeline,
+        kind=made.launched.intent,
+        reasons=dict(made.launched.reasons),
+        overrides=(*declared.retrain.overrides, *last_good),
+        created_at=decision.at,
+        as_of=decision.at if around.simulated else None,
+        subject=subject,
+    )
+
+
+def _adopt(work: _Tick) -> None:
+    """Launch every request that nobody works on: this tick's own, and those that a dead process had left."""
+    now = isoformat(SystemClock().now())  # leases are of this world, whatever the tick's clock says
+    mine = {item.request for item in work.ticked if item.request}
+    for stores in work.stores.values():
+        for request in LoopState(stores.database).open_requests():
+            if work.around.only and request.pipeline not in work.around.only:
+                continue
+            if request.state == "running" and (request.lease_until or "") > now:
+                continue
+            work.around.launch(request, stores)
+            (work.launched if request.key in mine else work.adopted).append(request.key)
+
+
+def _subject(known: Known, around: Around) -> str:
+    """Identify data, code and configuration; in a simulation the moment is a part of the data."""
+    declaration = known.declaration
+    return subject_of(declaration, isoformat(around.now) if around.simulated else None)
+
+
+def _shown(decision: LoopDecision) -> TickedPipeline:
+    return TickedPipeline(
+        pipeline=decision.pipeline,
+        action=decision.action,
+        why=decision.why,
+        opinions=decision.opinions,
+        checks=decision.checks,
+        request=decision.request,
+    )
+
+
+def _failed(pipeline: str, error: EngineError) -> TickedPipeline:
+    return TickedPipeline(
+        pipeline=pipeline,
+        action="error",
+        why=error.message.splitlines()[0],
+        error=str(error),
+        exit_code=int(error.exit_code),
+    )
