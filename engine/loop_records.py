@@ -11,6 +11,9 @@ import msgspec
 
 from engine.records import SCHEMA_VERSION, Digest, Record
 
+LoopAction: TypeAlias = Literal[
+    "launch", "replace", "wait", "drop", "nothing", "observe", "pause", "resume", "fire", "finish"
+]
 RequestState: TypeAlias = Literal["pending", "running", "done", "failed", "cancelled"]
 
 
@@ -47,7 +50,7 @@ class LoopDecision(Record, frozen=True, kw_only=True):
 
     pipeline: str
     at: str
-    action: Literal["launch", "replace", "wait", "drop", "nothing", "observe", "pause", "resume", "fire", "finish"]
+    action: LoopAction
     why: str
     opinions: tuple[TriggerOpinion, ...] = ()
     checks: tuple[PolicyCheck, ...] = ()

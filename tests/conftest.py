@@ -1,4 +1,4 @@
-"""What the tests of several packages share: a real PostgreSQL server."""
+"""What the tests of several packages share: a real PostgreSQL server, and how property tests look for examples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No example is timed: a busy machine is no bug. CI looks at the same examples every time, people at new ones.
+settings.register_profile("plumbline", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("plumbline")
 
 # Debian keeps the server's programs out of the PATH.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])

@@ -15,7 +15,7 @@ from engine.errors import ConflictError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from engine.loop.declarations import Declaration
-    from engine.loop_records import LoopDecision, TriggerMemory, TriggerState
+    from engine.loop_records import LoopAction, TriggerMemory, TriggerState
     from engine.stores.loop_state import LoopState
 
 
@@ -160,7 +160,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _change(
-    arguments: argparse.Namespace, action: str, why: str, change: Callable[[TriggerMemory], TriggerMemory]
+    arguments: argparse.Namespace, action: LoopAction, why: str, change: Callable[[TriggerMemory], TriggerMemory]
 ) -> None:
     """Change what is remembered, with a row in the ledger; tries again when a tick came between."""
     from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help

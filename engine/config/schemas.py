@@ -15,7 +15,7 @@ from engine import data_records, loop_records, online_records, records, sweep_re
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
-ROLES: tuple[Role, ...] = ("source", "trainer", "splitter", "gate")
+ROLES: tuple[Role, ...] = ("source", "trainer", "splitter", "gate", "trigger")
 PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.RunRecord,
     records.RunAnswer,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -33,6 +34,7 @@ from engine.loop_records import (
 )
 from engine.project import Project
 from engine.spec import SettingsSpec, StoresSpec
+from engine.stores.disk import is_abandoned
 from engine.stores.loop_state import OPEN, LoopState
 
 Launch: TypeAlias = Callable[[RunRequest, Stores], None]
@@ -229,11 +231,14 @@ def _adopt(work: _Tick) -> None:
     now = isoformat(SystemClock().now())  # leases are of this world, whatever the tick's clock says
     mine = {item.request for item in work.ticked if item.request}
     for stores in work.stores.values():
-        for request in LoopState(stores.database).open_requests():
+        state = LoopState(stores.database)
+        for request in state.open_requests():
             if work.around.only and request.pipeline not in work.around.only:
                 continue
-            if request.state == "running" and (request.lease_until or "") > now:
-                continue
+            if request.state == "running":
+                if (request.lease_until or "") > now and not is_abandoned(Path(request.owner or "")):
+                    continue
+                state.expire(request, now)
             work.around.launch(request, stores)
             (work.launched if request.key in mine else work.adopted).append(request.key)
 

