@@ -18,12 +18,15 @@ import polars as pl
 
 from engine.features.compute import compute
 from engine.features.frames import Ints, conform, microseconds_of
+from engine.features.lowered_functions import DTYPES
 from engine.features.matching import match_keys
+from engine.features.prepared import prepare
 from engine.features.steps import EVENT_TIME, FeatureProgram
 from engine.features.timeline import Timeline, build_timeline
 from engine.online.comparing import compare_columns, total_of
 from engine.online.indexes import Need, indexes_of
 from engine.online.memory import MemoryCells
+from engine.online.reader import StateReader
 from engine.online.state import EventState
 
 _SHOWN = 5
@@ -59,7 +62,43 @@ def replay(
     fields = [EVENT_TIME, *program.spine.request]
     one_by_one = [compute(program, one, state.read(one, as_of), as_of) for one in sample.select(fields).iter_slices(1)]
     served = pl.concat(one_by_one) if one_by_one else sample.select(program.computed_names)
-    return _document(program, sample, served, pushed)
+    document = _document(program, sample, served, pushed)
+    return (
+        document
+        if as_of is not None
+        else _plus(document, _document(program, sample, _by_arrays(state, sample), pushed))
+    )
+
+
+def _by_arrays(state: EventState, sample: pl.DataFrame) -> pl.DataFrame:
+    """The same rows as a scorer computes them: from arrays, one after another."""
+    program = state.program
+    prepared, reader = prepare(program), StateReader(state)
+    plain = sample.select(EVENT_TIME, *program.spine.request).with_columns(pl.selectors.datetime().dt.epoch("us"))
+    rows = [prepared.features(request, reader) for request in plain.iter_rows(named=True)]
+    columns = []
+    for place, name in enumerate(program.computed_names):
+        type_ = program.output_types[name]
+        values = pl.Series(
+            name, [row[place] for row in rows], dtype=pl.Int64 if type_ == "timestamp" else DTYPES[type_]
+        )
+        columns.append(values.cast(DTYPES[type_]))
+    return pl.DataFrame(columns)
+
+
+def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two documents of the same rows, by two ways of serving, as one: counts add up."""
+    keys = ("compared", "mismatches", "missing", "extra")
+    features = {
+        name: {**item, **{key: item[key] + other["features"][name][key] for key in keys}}
+        for name, item in one["features"].items()
+    }
+    return {
+        **one,
+        **total_of(features),
+        "features": features,
+        "examples": [*one["examples"], *other["examples"]][:_SHOWN],
+    }
 
 
 def _chosen(rows: pl.DataFrame, sampling: Sampling) -> list[int]:

@@ -6,7 +6,7 @@ own. The map grows by doubling. `file:///folder?map=64` starts with a map of 64 
 
 from __future__ import annotations
 
-import errno
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from engine.online_contracts import Change, Get
 
 _MAP_MIB = 1024
 _READERS = 512
+_LITTLE = 64 << 20
 _OPEN: dict[Path, LmdbCells] = {}
 _OPENING = threading.Lock()
 
@@ -132,16 +133,20 @@ class LmdbCells:
             ) from error
 
     def _explained(self, error: lmdb.Error) -> StoreError:
-        texts = {code: errno.errorcode[code] for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
-        full = any(
-            text in str(error) for text in ("No space left", "quota exceeded", "File too large", *texts.values())
-        )
-        if full:
+        """Say what failed. LMDB calls a write that stopped half way, as on a full disk, an input/output error."""
+        text = str(error)
+        free = shutil.disk_usage(self.path).free
+        full = any(word in text for word in ("No space left", "quota exceeded", "File too large"))
+        if full or ("Input/output error" in text and free < _LITTLE):
             return StoreError(
-                f"no space left for the online state in {self.path}: nothing of this push was kept ({error})",
+                f"no space left for the online state in {self.path}: nothing of this push was kept ({text})",
                 hint="free some space, or move it with stores.online; then push again",
             )
-        return StoreError(f"the online state in {self.path} failed: {error}")
+        return StoreError(
+            f"the online state in {self.path} could not be written: nothing of this push was kept"
+            f" ({text}; {free >> 20} MiB are free there)",
+            hint="look after the disk and its limits; then push again",
+        )
 
 
 def _reader(transaction: lmdb.Transaction) -> Get:
