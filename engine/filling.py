@@ -30,7 +30,7 @@ def fill_state(
     url = declared.project.locate(stores.online, "online")
     cells = open_cells(url, model, declared.catalogue)
     try:
-        if rebuild and program.digest in programs_of(cells):
+        if rebuild:
             drop(cells, program.digest)
         state = register(cells, program, isoformat(SystemClock().now()))
         snapshots = open_snapshots(declared.project.locate(stores.snapshots, "snapshots"))

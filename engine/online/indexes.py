@@ -109,7 +109,9 @@ def indexes_of(program: FeatureProgram) -> Indexes:
         name: Held(
             number,
             program.sources[name],
-            Layout(program.sources[name].columns),
+            Layout(
+                dict(sorted(program.sources[name].columns.items()))
+            ),  # equal programs may list them in another order
             tuple(index for index in made.values() if index.source == name),
         )
         for number, name in enumerate(program.feature_sources)

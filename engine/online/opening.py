@@ -20,7 +20,7 @@ from engine.features.steps import FeatureProgram
 from engine.online.state import EventState
 from engine.online_contracts import Cells, Change, Get
 
-FORMAT = 1
+FORMAT = 2
 _PROGRAM = b"program:"
 _SHOWN = 8
 
@@ -46,7 +46,7 @@ def open_cells(url: str, pipeline: str, catalogue: Catalogue) -> Cells:
 
 
 def programs_of(cells: Cells) -> Mapping[str, Registered]:
-    """The programs that states were made for, by digest, the latest first; raises `IntegrityError` for another format."""
+    """The programs that states were made for, by digest, the latest first."""
     keys = sorted(cells.keys(_PROGRAM))
     with cells.view() as get:
         read = zip(keys, get(keys), strict=True)
@@ -55,12 +55,6 @@ def programs_of(cells: Cells) -> Mapping[str, Registered]:
             for key, data in read
             if data is not None
         }
-    for digest, one in found.items():
-        if one.format != FORMAT:
-            raise IntegrityError(
-                f"the online state of program {digest[:12]} has format {one.format}; this engine reads {FORMAT}",
-                hint="engine features materialize --rebuild",
-            )
     return dict(sorted(found.items(), key=lambda item: item[1].at, reverse=True))
 
 
@@ -70,6 +64,9 @@ def register(cells: Cells, program: FeatureProgram, at: str) -> EventState:
     body = msgspec.Raw(msgspec.json.encode(program.to_json()))
     made = msgspec.json.encode(Registered(format=FORMAT, at=at, program=body))
     cells.update(lambda get: {} if get([key]) != [None] else {key: made})
+    with cells.view() as get:
+        (held,) = get([key])
+    _check_format(msgspec.json.decode(held or made, type=Registered))
     return EventState(program, Scoped(cells, bytes.fromhex(program.digest)[:8]))
 
 
@@ -77,6 +74,7 @@ def open_state(cells: Cells, program: FeatureProgram) -> EventState:
     """Open the state of a program; raises `IntegrityError` naming what differs when it is another program's."""
     found = programs_of(cells)
     if program.digest in found:
+        _check_format(found[program.digest])
         held = _program(found[program.digest])
         if held.digest != program.digest:
             raise IntegrityError(refusal(held, program, "the online state", "this program"))
@@ -104,6 +102,14 @@ def refusal(left: FeatureProgram, right: FeatureProgram, held: str, asked: str) 
     more = [f"  … and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     head = f"{held} is of program {left.digest[:12]}, {asked} is {right.digest[:12]}; they differ ({held} -> {asked}):"
     return "\n".join([head, *lines, *more])
+
+
+def _check_format(registered: Registered) -> None:
+    if registered.format != FORMAT:
+        raise IntegrityError(
+            f"the online state has format {registered.format}; this engine reads {FORMAT}",
+            hint="engine features materialize --rebuild",
+        )
 
 
 def _program(registered: Registered) -> FeatureProgram:

@@ -17,7 +17,8 @@ from engine.errors import EngineError, IntegrityError, NotFoundError, Unavailabl
 from engine.features.compute import compute
 from engine.features.differences import differences
 from engine.features.program import FeatureProgram, compile_program
-from engine.online import buckets
+from engine.keys import canonical_json
+from engine.online import buckets, opening
 from engine.online.memory import MemoryCells
 from engine.online.opening import drop, open_cells, open_state, programs_of, register
 from engine.online.state import EventState
@@ -96,6 +97,25 @@ def test_states_of_two_programs_lie_side_by_side(opener: Opener) -> None:
     drop(cells, first.program_digest)
     with pytest.raises(IntegrityError):
         open_state(cells, amount("30d"))
+
+
+def test_a_program_read_back_from_its_package_finds_the_same(opener: Opener) -> None:
+    """Canonical JSON sorts names: an equal program may list its columns in another order."""
+    cells, frame = opener("read back"), events(0, 0, 300)
+    register(cells, program(), "2024-01-01T00:00:00Z").push("ev", frame)
+    packaged = FeatureProgram.from_json(msgspec.json.decode(canonical_json(program().to_json())))
+    assert list(packaged.sources["ev"].columns) != list(program().sources["ev"].columns)
+    state, spine = open_state(cells, packaged), spine_at(250)
+    assert bits(compute(packaged, spine, state.read(spine))) == bits(compute(program(), spine, {"ev": frame}))
+    assert state.push("ev", frame).accepted == 0
+
+
+def test_a_state_of_another_format_is_refused(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = opener("format")
+    register(cells, program(), "2024-01-01T00:00:00Z")
+    monkeypatch.setattr(opening, "FORMAT", 3)
+    with pytest.raises(IntegrityError, match="rebuild"):
+        open_state(cells, program())
 
 
 def test_nothing_materialised_says_what_to_do(opener: Opener) -> None:
