@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.clock import SystemClock
 from engine.errors import EngineError
 from engine.locations import Stores
 from engine.project import Project
@@ -196,6 +197,23 @@ def check_database(project: Project) -> Finding:
     return "ok", f"opens at {location.rpartition('@')[2]}", None
 
 
+def check_reviews(project: Project) -> Finding:
+    """Name the models in use whose review date has passed."""
+    stores = _stores(project)
+    location = project.locate(stores.settings.stores.state, "state.db")
+    if "://" not in location and not Path(location).exists():
+        return "ok", "no models yet", None
+    from engine.production import overdue_reviews, words_of  # noqa: PLC0415 - only where there are models
+
+    today = SystemClock().now().date()
+    overdue = overdue_reviews(stores.registry, stores.artefacts, today, stores.registry.names())
+    stores.database.close()
+    if overdue:
+        said = "; ".join(words_of(review) for review in overdue)
+        return "warn", said, "look at `engine models show`, then set a later `card.review_by` or train anew"
+    return "ok", "no review of a model in use is overdue", None
+
+
 def check_artefacts(project: Project) -> Finding:
     """Look for what killed runs left in the artefact store's staging folder."""
     staging = _stores(project).artefacts_root / "staging"
@@ -261,6 +279,7 @@ QUESTIONS: dict[str, Callable[[Project], Finding]] = {
     "git": check_git,
     "pipelines": check_pipelines,
     "database": check_database,
+    "reviews": check_reviews,
     "artefacts": check_artefacts,
     "snapshots": check_snapshots,
     "workers": check_workers,

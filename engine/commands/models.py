@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from engine.commands.arguments import Parser, choose_action, print_json, project_of, show
+from engine.commands.arguments import Parser, choose_action, print_json, project_of, say, show
+from engine.commands.models_export import add_export, export_version
+from engine.commands.models_history import add_history, tell_history
 from engine.commands.tables import render_table
 from engine.errors import ExitCode, NotFoundError, UsageError
+from engine.model_records import ListedModel, VerifyAnswer
+from engine.package_format import check_readable
+from engine.production import overdue_reviews, review_of, words_of
 from engine.records import LedgerEntry, ModelVersion
 from engine.stores.artefacts import LocalArtefactStore
 from engine.stores.database import open_database
@@ -22,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser("models", "The model registry: versions, aliases and their append-only history.")
     parser.add_argument("--state", metavar="URL", help="the state database (default: the project's)")
     parser.add_argument("--artefacts", metavar="DIR", help="the artefact store (default: the project's)")
-    actions = parser.actions("list|show|promote|rollback|history|verify")
+    actions = parser.actions("list|show|promote|rollback|history|verify|export")
 
     def action(name: str, act: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=words, description=words)
@@ -37,6 +42,7 @@ def run(argv: Sequence[str]) -> int:
         "rollback": action("rollback", _rollback, "point an alias back at the last known good version"),
         "history": action("history", _history, "who moved which alias, when and why"),
         "verify": action("verify", _verify, "re-check every digest and the ledger's chain"),
+        "export": action("export", _export, "write a version as ONNX or as an MLflow model, outputs compared"),
     }
     for made in named.values():
         made.add_argument("model", help="the model's name, as in flights")
@@ -48,29 +54,49 @@ def run(argv: Sequence[str]) -> int:
     for name in ("promote", "rollback"):
         named[name].add_argument("--alias", default="champion")
         named[name].add_argument("--reason", required=True, help="why; kept in the ledger for good")
-    named["history"].add_argument("--at", metavar="TIME", help="what held the alias at that time (RFC 3339)")
-    named["history"].add_argument("--alias", default="champion")
+    named["promote"].add_argument(
+        "--expect", type=int, metavar="VERSION", help="only if that version holds the alias now (0: none does)"
+    )
+    add_history(named["history"])
+    add_export(named["export"])
     return choose_action(parser, parser.parse_args(argv))
 
 
 def _list(arguments: argparse.Namespace) -> int:
     registry = _registry(arguments)
     versions = [version for name in registry.names() for version in registry.versions(name)]
+    artefacts, today = _artefacts(arguments), datetime.now(UTC).date()
+    listed = [_listed(version, registry, artefacts, today) for version in versions]
     if arguments.json:
-        print_json(versions)
+        print_json(listed)
         return 0
-    rows = [_row(version, registry) for version in versions]
-    headers = ["model", "version", "alias", "verdict", "run", "created", "digest", "metrics"]
-    show(render_table(headers, rows) if rows else "no models yet: `engine run pipeline=…` registers one")
+    headers = ["model", "version", "alias", "verdict", "run", "created", "digest", "review by", "metrics"]
+    show(
+        render_table(headers, [_row(item) for item in listed])
+        if listed
+        else "no models yet: `engine run pipeline=…` registers one"
+    )
+    for item in listed:
+        if item.review is not None and item.review.overdue_days and item.aliases:
+            say(f"review overdue: {words_of(item.review)}")
     return 0
 
 
-def _row(version: ModelVersion, registry: Registry) -> list[str | int | float | None]:
-    aliases = [alias for alias, holder in registry.aliases(version.name).items() if holder == version.version]
+def _listed(version: ModelVersion, registry: Registry, artefacts: LocalArtefactStore, today: date) -> ListedModel:
+    aliases = tuple(alias for alias, holder in registry.aliases(version.name).items() if holder == version.version)
+    marks = [registry.rolled_back(version.name, alias).get(version.version) for alias in ("champion", *aliases)]
+    bad = next((f"rolled back from on {entry.at[:10]}: {entry.reason}" for entry in marks if entry), "")
+    return ListedModel(version=version, aliases=aliases, review=review_of(version, artefacts, today), bad=bad)
+
+
+def _row(listed: ListedModel) -> list[str | int | float | None]:
+    version, review = listed.version, listed.review
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in list(version.metrics.items())[:2] if value is not None)
     created = version.created_at[:19].replace("T", " ")
-    return [version.name, version.version, ", ".join(aliases) or None, version.verdict, version.run_id, created,
-            version.digest[:12], metrics]  # fmt: skip
+    due = f"{review.review_by}{' (overdue)' if review.overdue_days else ''}" if review and review.review_by else None
+    held = ", ".join(listed.aliases) or ("(rolled back)" if listed.bad else None)
+    return [version.name, version.version, held, version.verdict, version.run_id, created, version.digest[:12], due,
+            metrics]  # fmt: skip
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -94,15 +120,21 @@ def _promote(arguments: argparse.Namespace) -> int:
             f"{version.name}:{version.version} has the verdict {version.verdict}, so it is not promoted",
             hint="see `engine models show`, and add --force if you take the responsibility",
         )
-    _artefacts(arguments).open(version.digest)
+    bad = registry.rolled_back(version.name, arguments.alias).get(version.version)
+    if bad is not None and not arguments.force:
+        raise UsageError(
+            f"{version.name}:{version.version} was rolled back from on {bad.at[:10]} by {bad.actor}: {bad.reason}",
+            hint="add --force if what was wrong with it is not wrong any more",
+        )
+    check_readable(_artefacts(arguments).open(version.digest))
     holder = registry.alias(arguments.model, arguments.alias)
-    if holder is not None and holder.version == version.version:
+    if holder is not None and holder.version == version.version and arguments.expect in (None, holder.version):
         show(f"{version.name}:{version.version} holds @{arguments.alias} already")
         return 0
     entry = registry.move_alias(
         arguments.model,
         arguments.alias,
-        expected_version=holder.version if holder else None,
+        expected_version=_expected(arguments, holder),
         to_version=version.version,
         action="promote",
         actor=getpass.getuser(),
@@ -111,6 +143,13 @@ def _promote(arguments: argparse.Namespace) -> int:
         evidence={"forced": bool(arguments.force), "verdict": version.verdict},
     )
     return _tell(entry, as_json=arguments.json)
+
+
+def _expected(arguments: argparse.Namespace, holder: ModelVersion | None) -> int | None:
+    """Give the version that the alias is expected at: the one that was named, else the one that was just looked at."""
+    if arguments.expect is not None:
+        return int(arguments.expect) or None
+    return holder.version if holder else None
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
@@ -124,29 +163,12 @@ def _history(arguments: argparse.Namespace) -> int:
     registry = _registry(arguments)
     if arguments.model not in registry.names():
         raise NotFoundError(f"no model is called {arguments.model!r}", hint="`engine models list` shows all")
-    if arguments.at:
-        held = registry.at(arguments.model, arguments.alias, _moment(arguments.at))
-        if arguments.json:
-            print_json(held)
-        else:
-            show(
-                f"{held.name}:{held.version} (run {held.run_id}, {held.digest[:12]})"
-                if held
-                else "nothing held it then"
-            )
-        return 0
-    entries = registry.history(arguments.model)
-    if arguments.json:
-        print_json(entries)
-        return 0
-    headers = ["#", "when", "action", "alias", "from", "to", "who", "run", "why"]
-    show(render_table(headers, [_entry_row(entry) for entry in entries]))
-    return 0
+    return tell_history(arguments, registry, _artefacts(arguments))
 
 
-def _entry_row(entry: LedgerEntry) -> list[str | int | float | None]:
-    return [entry.sequence, entry.at[:19].replace("T", " "), entry.action, entry.alias, entry.from_version, entry.to_version,
-            entry.actor, entry.run_id, entry.reason]  # fmt: skip
+def _export(arguments: argparse.Namespace) -> int:
+    version = _find(_registry(arguments), arguments.model, arguments.version)
+    return export_version(arguments, version, _artefacts(arguments).open(version.digest))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -161,9 +183,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     for version in versions:
         found[f"{version.name}:{version.version}"] = verify_package(artefacts, version, project)
     wrong = sum(map(len, found.values()))
+    overdue = overdue_reviews(registry, artefacts, datetime.now(UTC).date(), [arguments.model])
     if arguments.json:
-        print_json({"ok": wrong == 0, "problems": found})
+        told = {name: tuple(items) for name, items in found.items()}
+        print_json(VerifyAnswer(ok=wrong == 0, problems=told, overdue=tuple(overdue)))
     else:
+        for review in overdue:
+            say(f"review overdue: {words_of(review)}")
         for name, problems in found.items():
             show(f"{name}: {'ok' if not problems else ''}" + "".join(f"\n  {problem}" for problem in problems))
     return ExitCode.INTEGRITY if wrong else ExitCode.OK
@@ -192,14 +218,6 @@ def _find(registry: Registry, name: str, wanted: str) -> ModelVersion:
     raise NotFoundError(
         f"{name} has no version or alias {wanted!r}", hint=f"versions: {listed}; or an alias that is held"
     )
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"--at {text}: not a time", hint="write it as in 2026-11-23T08:00:00Z") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _registry(arguments: argparse.Namespace) -> Registry:

@@ -35,6 +35,12 @@ def render_card(card: Mapping[str, Any], described: Mapping[str, Any], evidence:
     )
 
 
+def card_facts(card: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the card says of who answers for the model, and where it is weak, for machines (`CardFacts`)."""
+    kept = {name: card[name] for name in ("owner", "intended_use", "limitations", "review_by")}
+    return {**kept, "weak_slices": [line.removeprefix("- ") for line in _worst(evidence)]}
+
+
 def _section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}"
 
@@ -94,18 +100,23 @@ def _interval(metric: Mapping[str, Any] | None) -> str:
 
 
 def _slices(evidence: Mapping[str, Any]) -> str:
+    return "\n".join(_worst(evidence)) or "No slice had enough rows to be measured."
+
+
+def _worst(evidence: Mapping[str, Any]) -> list[str]:
+    """Give the weakest slices, a line each."""
     primary = evidence["evaluation"].get("primary")
     found = [
         item for item in evidence["evaluation"].get("slices", []) if item.get("metric", {}).get("value") is not None
     ]
     if not found:
-        return "No slice had enough rows to be measured."
+        return []
     better = found[0]["metric"]["higher_is_better"]
     worst = sorted(found, key=lambda item: item["metric"]["value"], reverse=not better)[:_WORST_SLICES]
-    return "\n".join(
+    return [
         f"- {item['column']} = {item['value']}: {primary} {_interval(item['metric'])}, n = {item['n']:,}"
         for item in worst
-    )
+    ]
 
 
 def _gates(evidence: Mapping[str, Any]) -> str:

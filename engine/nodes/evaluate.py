@@ -28,6 +28,7 @@ from engine.nodes.features import EVENT_TIME, LABEL, ROW_ID, read_history
 from engine.nodes.frames import write_document, write_frame
 from engine.nodes.matrix import LoadedModel, load_model, read_parts, row_hashes
 from engine.nodes.target import encode_label, group_ids
+from engine.package_format import check_readable
 from engine.spec import EvaluateSpec
 from engine.stores.artefacts import LocalArtefactStore
 
@@ -83,6 +84,7 @@ def _same_outputs(model: LoadedModel, target: Target, name: str) -> LoadedModel:
 def _score_champion(work: Work, package: str, challenger: LoadedModel, rows: pl.DataFrame) -> np.ndarray:
     """Score the rows with the champion's own package; raises `EngineError` when that would not be an honest comparison."""
     folder = LocalArtefactStore(Path(work.place.artefacts)).open(package)
+    check_readable(folder)
     champion = load_model(folder, load_catalogue(work.place.root, work.place.plugins))
     program = challenger.program
     _same_outputs(champion, challenger.target, "champion")

@@ -8,7 +8,7 @@
     evidence.json     evaluation and gate verdicts       baseline.json    reference profile for monitors
     golden.json       inputs and outputs of test rows, as bits           trained_on.npy   hashes of the training rows
 
-`promote` adds `card.md`, `provenance.json` (run, git, environment, config, commits) and `manifest.json` (a digest for
+`promote` adds `card.md`, `card.json`, `provenance.json` (run, git, environment, config, commits) and `manifest.json` (a digest for
 each file): what is told to people, or is true of one run only, does not make another model.
 """
 
@@ -30,8 +30,8 @@ from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
 from engine.nodes.matrix import CALIBRATION, LoadedModel, load_model, read_parts, to_matrix
 from engine.nodes.profile import profile_of
+from engine.package_format import PACKAGE_VERSION
 
-PACKAGE_VERSION = 1
 _GOLDEN_ROWS = 32
 
 

@@ -14,6 +14,7 @@ from engine.keys import digest_file
 from engine.nodes.frames import read_document
 from engine.nodes.matrix import load_model
 from engine.nodes.package import as_bits
+from engine.package_format import check_readable
 from engine.project import Project
 from engine.records import ModelVersion
 
@@ -22,6 +23,7 @@ def verify_package(store: ArtefactStore, version: ModelVersion, project: Project
     """Re-check a registered package: the store's digests, its own manifest, and its golden predictions bit by bit."""
     try:
         folder = store.open(version.digest)
+        check_readable(folder)
         problems = check_manifest(folder)
         plugins = tuple(read_document(folder / "provenance.json")["plugins"])
         return problems or check_golden(folder, load_catalogue(project.root, plugins))

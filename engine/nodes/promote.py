@@ -18,7 +18,7 @@ import msgspec
 from engine.contracts import ArtefactStore
 from engine.errors import ConflictError
 from engine.keys import Json, canonical_json, digest_file
-from engine.nodes.card import render_card
+from engine.nodes.card import card_facts, render_card
 from engine.plan.model import PlanNode
 from engine.records import ModelVersion, NodeResult
 from engine.stores.registry import Registry
@@ -58,6 +58,10 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
     holder = promotion.registry.alias(version.name, settings["alias"])
     if holder is not None and holder.version == version.version:
         return found | {"promoted": True, "reason": f"{label} holds @{settings['alias']} already"}
+    bad = promotion.registry.rolled_back(version.name, settings["alias"]).get(version.version)
+    if verdict == "promote" and bad is not None:
+        reason = f"{label} was rolled back from on {bad.at[:10]} by {bad.actor} ({bad.reason}): promote it by hand, or train another"
+        return found | {"promoted": False, "reason": reason}
     if verdict != "promote" or settings["promote"] != "on_pass":
         reason = f"verdict {verdict}" if verdict != "promote" else "registry.promote is `manual`"
         if verdict == "reject":
@@ -90,7 +94,12 @@ def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Prom
         if version.content_digest == content and promotion.store.exists(version.digest):
             return version
     notes = _notes(results, node, "package")
-    provenance = {"content": content, "verdict": verdict, **promotion.provenance}
+    snapshots = {
+        name.removeprefix("ingest."): f"{output.notes['repository']}@{output.notes['commit']}"
+        for name, output in ((name, result.output) for name, result in sorted(results.items()))
+        if output is not None and name.startswith("ingest.") and "commit" in output.notes
+    }
+    provenance = {"content": content, "verdict": verdict, "snapshots": snapshots, **promotion.provenance}
     package = assemble(promotion.store, content, provenance, node.settings["card"])
     return promotion.registry.register(
         name,
@@ -113,6 +122,7 @@ def assemble(store: ArtefactStore, content: str, provenance: Mapping[str, Json],
         copy_tree(store.open(content), staged)
         described, evidence = (json.loads((staged / name).read_bytes()) for name in ("package.json", "evidence.json"))
         (staged / "card.md").write_text(render_card(card, described, evidence), encoding="utf-8")
+        (staged / "card.json").write_bytes(canonical_json(card_facts(card, evidence)))
         (staged / "provenance.json").write_bytes(canonical_json(provenance))
         write_manifest(staged)
         return store.commit(staged)

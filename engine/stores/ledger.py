@@ -97,6 +97,19 @@ def last_known_good(entries: Sequence[LedgerEntry], alias: str) -> int | None:
     return stack[-2] if len(stack) > 1 else None
 
 
+def rolled_back(entries: Sequence[LedgerEntry], alias: str) -> dict[int, LedgerEntry]:
+    """Give the versions that were rolled back from and not promoted again since, with the row that says why."""
+    bad: dict[int, LedgerEntry] = {}
+    for entry in entries:
+        if entry.alias != alias:
+            continue
+        if entry.action == "rollback" and entry.from_version is not None:
+            bad[entry.from_version] = entry
+        elif entry.action == "promote" and entry.to_version is not None:
+            bad.pop(entry.to_version, None)
+    return bad
+
+
 def holder_at(entries: Sequence[LedgerEntry], alias: str, moment: str) -> int | None:
     """Give the version that held an alias at a time (RFC 3339, UTC, microseconds); `None` when none did yet."""
     moves = [entry for entry in entries if entry.alias == alias and entry.action in MOVES and entry.at <= moment]

@@ -18,7 +18,7 @@ from engine.errors import ConflictError, IntegrityError, NotFoundError, UsageErr
 from engine.keys import canonical_json
 from engine.records import LedgerEntry, ModelVersion
 from engine.stores.database import Database, Row, Transaction
-from engine.stores.ledger import MOVES, Draft, append, find_breaks, holder_at, last_known_good, replay
+from engine.stores.ledger import MOVES, Draft, append, find_breaks, holder_at, last_known_good, replay, rolled_back
 
 _LEDGER_COLUMNS = tuple(field.name for field in msgspec.structs.fields(LedgerEntry))
 _MODEL_COLUMNS = tuple(field.name for field in msgspec.structs.fields(ModelVersion))
@@ -154,6 +154,10 @@ class Registry:
             name, alias, expected_version=present, to_version=target, action="rollback", actor=actor, reason=reason,
             run_id=run_id, evidence=evidence,
         )  # fmt: skip
+
+    def rolled_back(self, name: str, alias: str) -> dict[int, LedgerEntry]:
+        """Give the versions that were found bad: rolled back from, and not promoted again since."""
+        return rolled_back(self.history(name), alias)
 
     def record_rejection(  # noqa: PLR0913 - one argument a column of the record
         self,

@@ -86,6 +86,12 @@ class LightGbmTrainer:
         gains = sum(booster.feature_importance(importance_type="gain") for booster in _read_boosters(files))
         return {name: float(gain) for name, gain in zip(json.loads(files[_COLUMNS]), gains, strict=True)}
 
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the trees as ONNX; raises `UsageError` for what has no counterpart there."""
+        from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
+
+        return trees_to_onnx(_read_booster(files).dump_model())
+
     def _objective(self, task: str) -> str:
         allowed = _OBJECTIVES[task]
         chosen = self._params.objective or allowed[0]
