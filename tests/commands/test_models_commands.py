@@ -206,7 +206,7 @@ def test_an_export_with_other_outputs_is_not_kept(
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_loads_the_directory_and_scores_as_we_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow.pyfunc
-    import pandas
+    import pandas as pd
 
     from engine.nodes.mlflow_model import load_folder, to_rows
 
@@ -214,7 +214,7 @@ def test_mlflow_loads_the_directory_and_scores_as_we_do(root: Path, capsys: pyte
     code, _, err = engine(root, capsys, "export", "rides", "--format", "mlflow", "--to", str(target))
     assert code == 0, err
     loaded = mlflow.pyfunc.load_model(str(target))
-    frame = pandas.DataFrame(
+    frame = pd.DataFrame(
         {
             "km": [1.5, 40.0, None], "clock": [3, 17, 9], "driver": ["d1", "d7", "nobody"],
             "driver_late_1d": [0.1, None, 0.5], "driver_late_7d": [0.2, 0.9, None],
