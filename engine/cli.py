@@ -22,6 +22,8 @@ COMMANDS = {
     "tick": "look at every pipeline's triggers, decide, launch what is due; what cron calls",
     "triggers": "list, explain, fire, pause and resume triggers",
     "runs": "list and show past runs",
+    "ci": "check a change: feature cases, a small training, the champion's baseline",
+    "score": "how ready for production a pipeline is: the ML Test Score",
     "models": "list, show, promote, roll back and verify models",
     "predict": "score a file with a registered model, each row at its event time",
     "feedback": "give labels by prediction id, late or revised; see how answers turned out",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import data_records, loop_records, model_records, online_records, records, sweep_records
+from engine import ci_records, data_records, loop_records, model_records, online_records, records, score_records, sweep_records
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
@@ -31,6 +31,9 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.ServeStart,
     records.FeedbackAnswer,
     records.ArmOutcome,
+    ci_records.CiReport,
+    ci_records.CiBaseline,
+    score_records.ScoreReport,
     model_records.ProductionAnswer,
     model_records.ListedModel,
     model_records.VerifyAnswer,

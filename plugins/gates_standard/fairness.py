@@ -32,13 +32,17 @@ _MOST_GROUPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group under one measure: `n` rows that count, their mean, the variance of that mean, and how many ones."""
+    """One group under one measure: `n` rows that count, their mean, the variance of that mean, and how many ones.
+
+    `counted` marks independent zeros and ones, whose interval is Newcombe's.
+    """
 
     name: str
     n: int
     mean: float
     variance: float
     ones: int
+    counted: bool = False
 
 
 def judge_fairness(params: FairnessParams, evidence: Evidence) -> Findings:
@@ -133,9 +137,9 @@ def _hold(params: FairnessParams, pair: tuple[Group, Group], gap: Interval) -> t
 
 def _gap(one: Group, two: Group, level: float, *, shares: bool) -> Interval:
     """Give the interval of the gap, the larger less the smaller."""
-    if shares and one.variance < 0:
+    if shares and one.counted:
         return newcombe((one.ones, two.ones), (one.n, two.n), level)
-    variance = sum(abs(group.variance) for group in (one, two))
+    variance = one.variance + two.variance
     reach = NormalDist().inv_cdf((1 + level) / 2) * float(np.sqrt(variance))
     gap = one.mean - two.mean
     return Interval(gap, gap - reach, gap + reach, level)
@@ -173,7 +177,7 @@ def _values(measure: str, scores: Scores, threshold: float) -> tuple[np.ndarray,
 
 
 def _group(name: str, values: np.ndarray, cluster: np.ndarray | None, *, binary: bool) -> Group:
-    """Summarise; a negative variance marks independent zeros and ones, whose interval is Newcombe's."""
+    """Summarise the rows of a group."""
     n = len(values)
     if n == 0:
         return Group(name, 0, 0.0, 0.0, 0)
@@ -185,5 +189,4 @@ def _group(name: str, values: np.ndarray, cluster: np.ndarray | None, *, binary:
         variance = float(np.square(totals).sum()) / n**2 * (units / max(1, units - 1))
     else:
         variance = float(values.var(ddof=1)) / n if n > 1 else 0.0
-        variance = -variance if binary else variance
-    return Group(name, n, mean, variance, int(values.sum()) if binary else 0)
+    return Group(name, n, mean, variance, int(values.sum()) if binary else 0, binary and cluster is None)
