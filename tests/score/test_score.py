@@ -56,7 +56,8 @@ def points(facts: Facts, title: str) -> float:
     return found
 
 
-@pytest.mark.parametrize(("status", "severity", "expected"), [
+@pytest.mark.parametrize(
+    "outcome", [
     ("pass", "block", 1.0), ("inconclusive", "block", 0.5), ("fail", "warn", 0.5), ("fail", "block", 0.0),
 ])  # fmt: skip
 @pytest.mark.parametrize(("kind", "title"), [
