@@ -103,6 +103,15 @@ class Trainer(Protocol):
         ...
 
 
+@runtime_checkable
+class OnnxTrainer(Protocol):
+    """A trainer whose models can be written as ONNX: `x` (n, k) float64 to `prediction` (n,) float64."""
+
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write a model; raises `UsageError` for one that has no counterpart."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FitRequest:
     """What a training gets besides its rows. `threads` never changes the result; `classes` and `quantiles` as in `Target`.

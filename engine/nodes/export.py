@@ -18,11 +18,11 @@ import numpy as np
 
 from engine import __version__
 from engine.components import Catalogue, library_version, load_catalogue
-from engine.contracts import OnnxTrainer
 from engine.errors import IntegrityError, UsageError
 from engine.model_records import ExportAnswer
+from engine.modelling import OnnxTrainer
 from engine.nodes.frames import read_document
-from engine.nodes.matrix import LoadedModel, load_model, model_files
+from engine.nodes.matrix import CALIBRATION, LoadedModel, load_model, model_files
 from engine.nodes.mlflow_model import feature_columns, golden_frame, load_folder
 from engine.package_format import check_readable
 from engine.records import ModelVersion
@@ -105,6 +105,8 @@ def _write_onnx(export: Export, model: LoadedModel, catalogue: Catalogue) -> tup
         raise UsageError(
             f"models of the trainer `{name}` cannot be written as ONNX", hint="export with --format mlflow"
         )
+    if (export.folder / CALIBRATION).is_file():
+        raise UsageError("a calibrated model cannot be written as ONNX", hint="export with --format mlflow")
     runtime = _need("onnxruntime", "onnx")
     _need("onnx", "onnx")
     content = trainer.to_onnx(model_files(export.folder))

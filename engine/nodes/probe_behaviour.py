@@ -178,7 +178,7 @@ def _output(case: Case, subject: Subject, rows: pl.DataFrame) -> np.ndarray:
     found = subject.score(rows)
     if found.ndim == 1:
         return found
-    names = tuple(subject.model.trained.get("classes") or ())
+    names = subject.model.target.outputs
     if case.spec.output not in names:
         raise DataError(
             f"a behaviour test of this model names its `output`: {', '.join(names)}",

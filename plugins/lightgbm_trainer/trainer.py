@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import UNMEASURED, FitRequest, Matrix, Predictor, is_told
-from engine.errors import ConfigError, DataError, IntegrityError, Problem
+from engine.errors import ConfigError, DataError, IntegrityError, Problem, UsageError
 
 from . import LightGbmParams
 from .binning import bin_rows
@@ -90,7 +90,10 @@ class LightGbmTrainer:
         """Write the trees as ONNX; raises `UsageError` for what has no counterpart there."""
         from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
 
-        return trees_to_onnx(_read_booster(files).dump_model())
+        boosters = _read_boosters(files)
+        if len(boosters) > 1 or _is_quantiles(files):
+            raise UsageError("models of several quantiles cannot be written as ONNX", hint="export with --format mlflow")
+        return trees_to_onnx(boosters[0].dump_model())
 
     def _objective(self, task: str) -> str:
         allowed = _OBJECTIVES[task]

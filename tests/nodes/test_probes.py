@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine.contracts import Matrix
 from engine.evaluation.leakage import associate, category_rates, identity_of
 from engine.features.compute import compute
 from engine.features.encoders import FittedEncoders
 from engine.features.expression import canonical, parse
 from engine.features.program import compile_program
+from engine.modelling import Matrix
 from engine.nodes.matrix import LoadedModel
 from engine.nodes.perturbed import Subject
 from engine.nodes.probe_behaviour import Case, run_case

@@ -17,7 +17,7 @@ from engine.evaluation.evaluate import evaluate_scores
 from engine.evaluation.slices import slice_masks
 from engine.keys import canonical_json
 from engine.records import GateResult
-from engine.spec import EvaluateSpec
+from engine.spec import EvaluateSpec, GateSpec, SplitSpec, TrainSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = load_catalogue(ROOT, ("gates_standard",))
@@ -364,8 +364,10 @@ def test_shipped_groups_are_parameters_of_their_components(path):
     catalogue = load_catalogue(ROOT, ("lightgbm_trainer", "baselines", "splits", "gates_standard"))
     document = yaml.safe_load(path.read_text())
     role = {"split": "splitter", "train": "trainer", "gates": "gate"}[path.parent.name]
+    specs = {"splitter": SplitSpec, "trainer": TrainSpec, "gate": GateSpec}
+    shared = {field.encode_name for field in msgspec.structs.fields(specs[role])} - {"params"}
     for declared in document.values() if role == "gate" else [document]:
-        own = {key: value for key, value in declared.items() if key not in ("kind", "task", "severity", "doc")}
+        own = {key: value for key, value in declared.items() if key not in shared}
         component = catalogue.get(role, declared["kind"])
         assert component.build(msgspec.convert(own, component.params))
 
