@@ -92,7 +92,9 @@ class LightGbmTrainer:
 
         boosters = _read_boosters(files)
         if len(boosters) > 1 or _is_quantiles(files):
-            raise UsageError("models of several quantiles cannot be written as ONNX", hint="export with --format mlflow")
+            raise UsageError(
+                "models of several quantiles cannot be written as ONNX", hint="export with --format mlflow"
+            )
         return trees_to_onnx(boosters[0].dump_model())
 
     def _objective(self, task: str) -> str:
