@@ -11,7 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from engine import ci_records, data_records, loop_records, model_records, online_records, records, score_records, sweep_records
+from engine import (
+    ci_records,
+    data_records,
+    loop_records,
+    model_records,
+    online_records,
+    records,
+    score_records,
+    sweep_records,
+)
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
