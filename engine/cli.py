@@ -29,6 +29,7 @@ COMMANDS = {
     "feedback": "give labels by prediction id, late or revised; see how answers turned out",
     "serve": "answer requests over HTTP with a registered model",
     "data": "versioned data: snapshots, diffs, profiles, validation, quarantine",
+    "monitor": "read drift, quality, calibration and performance chunk by chunk; alerts",
     "features": "list and explain a pipeline's features",
     "schema": "write or check the JSON Schemas for editors and readers",
     "gc": "find, and with --yes delete, what no run, model, tag or branch needs",

@@ -26,7 +26,9 @@ from engine.keys import digest, digest_bytes
 from engine.project import shipped
 from engine.spec.probes import Probe
 
-Role: TypeAlias = Literal["source", "trainer", "splitter", "gate", "online", "trigger"]
+Role: TypeAlias = Literal[
+    "source", "trainer", "splitter", "gate", "online", "trigger", "monitor", "notifier"
+]  # fmt: skip
 ENTRY_POINT_GROUP = "plumbline.plugins"
 _MODULE_PREFIX = "plumbline_plugins"
 _IMPORTING = threading.RLock()

@@ -21,6 +21,7 @@ from engine.config.meaning import check_meaning, check_values
 from engine.errors import ConfigError, NotFoundError, Problem
 from engine.project import shipped
 from engine.spec import FEATURE_KINDS, FeatureSpec, PipelineSpec, SettingsSpec, rebuild
+from engine.spec.monitoring import DEFAULT_MONITORS
 from engine.spec.schema import COMPONENT_KEYS
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -181,6 +182,8 @@ def _convert_parts(
 
 
 def _convert_key(key: str, value: Any, kind: Any, catalogue: Catalogue) -> Any:
+    if key == "monitors" and value == "default":
+        value = DEFAULT_MONITORS
     if key == "features":
         return {name: _convert_feature(feature) for name, feature in _mapping(value).items()}
     if key not in COMPONENT_KEYS or (value is None and key == "baseline"):

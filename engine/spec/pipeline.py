@@ -9,6 +9,7 @@ import msgspec
 from engine.spec.base import Duration, Identifier, NonNegativeInt, PositiveInt, Prose, Spec
 from engine.spec.cases import FeatureTestSpec
 from engine.spec.features import FeatureSpec, LabelSpec, SpineSpec
+from engine.spec.monitoring import MonitorSpec, NotifierSpec, WatchSpec
 from engine.spec.sources import SourceSpec
 from engine.spec.training import (
     BaselineSpec,
@@ -40,6 +41,9 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     evaluate: EvaluateSpec = EvaluateSpec()
     gates: dict[Identifier, GateSpec] = {}
     registry: RegistrySpec = RegistrySpec()
+    watch: WatchSpec = WatchSpec()
+    monitors: dict[Identifier, MonitorSpec] = {}
+    notifiers: dict[Identifier, NotifierSpec] = {}
     card: CardSpec = CardSpec()
     report: ReportSpec = ReportSpec()
     triggers: dict[Identifier, TriggerSpec] = {}

@@ -16,6 +16,7 @@ import msgspec
 
 from engine.spec.base import Identifier
 from engine.spec.features import FEATURE_KINDS
+from engine.spec.monitoring import MonitorSpec, NotifierSpec
 from engine.spec.pipeline import PipelineSpec, SettingsSpec
 from engine.spec.sources import SourceSpec
 from engine.spec.training import BaselineSpec, GateSpec, SplitSpec, TrainSpec
@@ -40,6 +41,8 @@ COMPONENT_KEYS: dict[str, tuple[str, type[msgspec.Struct], bool]] = {
     "baseline": ("trainer", BaselineSpec, False),
     "gates": ("gate", GateSpec, True),
     "triggers": ("trigger", TriggerSpec, True),
+    "monitors": ("monitor", MonitorSpec, True),
+    "notifiers": ("notifier", NotifierSpec, True),
 }
 
 
@@ -153,7 +156,7 @@ def _component(
         "description": _tidy_text(spec.__doc__),
         "properties": {"kind": kind},
         "required": ["kind"],
-        "allOf": branches,
+        **({"allOf": branches} if branches else {}),
     }
 
 
@@ -176,7 +179,9 @@ def _named(one: Schema) -> Schema:
 
 
 def _with_default(schema: Schema, key: str) -> Schema:
-    """An optional component may be switched off with null; optional many are empty by default."""
+    """An optional component may be switched off with null; optional many are empty by default; monitors have a full set."""
+    if key == "monitors":
+        return {"anyOf": [{"const": "default", "description": "the full set"}, schema], "default": {}}
     if COMPONENT_KEYS[key][2]:
         return {**schema, "default": {}}
     return {"anyOf": [schema, {"type": "null"}], "default": None}

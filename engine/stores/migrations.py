@@ -111,4 +111,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             ),
         },
     ),
+    Migration(
+        "readings of monitors, alerts, messages",
+        (
+            """CREATE TABLE monitor_readings (
+                pipeline TEXT NOT NULL, monitor TEXT NOT NULL, slice TEXT NOT NULL, chunk TEXT NOT NULL,
+                started_at TEXT NOT NULL, status TEXT NOT NULL, body TEXT NOT NULL,
+                PRIMARY KEY (pipeline, monitor, slice, chunk))""",
+            "CREATE INDEX monitor_readings_by_start ON monitor_readings (pipeline, started_at)",
+            """CREATE TABLE monitor_alerts (
+                id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, state TEXT NOT NULL, opened_at TEXT NOT NULL, body TEXT NOT NULL)""",
+            """CREATE TABLE monitor_deliveries (
+                alert TEXT NOT NULL, event TEXT NOT NULL, notifier TEXT NOT NULL, state TEXT NOT NULL,
+                attempts INTEGER NOT NULL, error TEXT NOT NULL, PRIMARY KEY (alert, event, notifier))""",
+        ),
+    ),
 )
