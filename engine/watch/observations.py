@@ -129,11 +129,10 @@ def _of_run(declared: Declared, stores: Stores, version: ModelVersion, loaded: L
     )
     if held.height < 1000:  # too few to say what is usual: the first half of what comes after is given up for it
         held, watched = watched[: watched.height // 3], watched[watched.height // 3 :]
+    types = {**loaded.program.spine.request, **loaded.program.output_types}
     columns = tuple(
-        dict.fromkeys(
-            (*loaded.program.spine.request, *(name for name in loaded.program.output_types if name in rows.columns))
-        )
-    )
+        name for name, kind in types.items() if name in rows.columns and kind != "timestamp"
+    )  # moments move on
     newest = trained[TIME].max() if trained.height else None
     facts = {"trained_until": newest, "known_columns": tuple(rows.columns), "root": str(declared.project.root)}
     return Observations(
