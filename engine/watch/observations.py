@@ -125,7 +125,11 @@ def _of_run(declared: Declared, stores: Stores, version: ModelVersion, loaded: L
     seen = pl.Series(np.isin(rows[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), hashes))
     trained, held, watched = (
         rows.filter(chosen).drop("\x00part")
-        for chosen in (seen, ~seen & (rows["\x00part"] == "validation"), ~seen & (rows["\x00part"] == "test"))
+        for chosen in (
+            rows["\x00part"] == "train",
+            rows["\x00part"] == "validation",
+            ~seen & (rows["\x00part"] == "test"),
+        )
     )
     if held.height < 1000:  # too few to say what is usual: the first half of what comes after is given up for it
         held, watched = watched[: watched.height // 3], watched[watched.height // 3 :]
