@@ -238,7 +238,7 @@ def _scores(seen: Observations, watched: Watched) -> Markup:
         Bins(watched.chunks[-1].name, "challenger", edges.tolist(), shares[1]),
     ]
     chart = histogram(ChartText("Scores", "score", "share of rows", "held-out rows and the last chunk"), series)
-    return section("scores", "Scores then and now", figure(chart))
+    return section("scores", "Scores then and now", element("div", {"class": "charts"}, figure(chart)))
 
 
 def _finite(values: pl.Series) -> np.ndarray:
@@ -266,7 +266,7 @@ def _calibration(report: MonitorReport) -> Markup:
     chart = line_chart(
         ChartText("Calibration", "predicted", "observed", "mean label by mean score"), series, reference=diagonal
     )
-    return section("calibration", "Calibration then and now", figure(chart))
+    return section("calibration", "Calibration then and now", element("div", {"class": "charts"}, figure(chart)))
 
 
 def _labels(seen: Observations, watched: Watched) -> Markup:
