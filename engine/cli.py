@@ -25,6 +25,7 @@ COMMANDS = {
     "ci": "check a change: feature cases, a small training, the champion's baseline",
     "score": "how ready for production a pipeline is: the ML Test Score",
     "models": "list, show, promote, roll back and verify models",
+    "rollout": "show, pause, resume, abort and judge rollouts of challengers",
     "predict": "score a file with a registered model, each row at its event time",
     "feedback": "give labels by prediction id, late or revised; see how answers turned out",
     "serve": "answer requests over HTTP with a registered model",

@@ -324,7 +324,7 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     at: str
     model: str
     alias: str
-    action: Literal["register", "promote", "rollback", "reject"]
+    action: Literal["register", "promote", "rollback", "reject", "rollout"]
     from_version: int | None
     to_version: int | None
     actor: str
@@ -374,3 +374,24 @@ class ArmOutcome(Record, frozen=True, kw_only=True):
     revised: int
     mean_score: float | None
     mean_label: float | None
+
+
+class RolloutState(Record, frozen=True, kw_only=True):
+    """A rollout as its last ledger row leaves it; `since` is when it was written, `evidence` on what.
+
+    `status`: running, paused (by a person), held (something is amiss, or a person promotes), promoted, rolled_back, aborted.
+    """
+
+    model: str
+    alias: str
+    champion: int
+    challenger: int
+    status: str
+    step: int
+    share: float
+    since: str
+    salt: str
+    spec: dict[str, Any]
+    reason: str
+    sequence: int
+    evidence: dict[str, Any] = {}

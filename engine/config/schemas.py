@@ -47,6 +47,7 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     model_records.ListedModel,
     model_records.VerifyAnswer,
     model_records.ExportAnswer,
+    records.RolloutState,
     data_records.SnapshotSource,
     data_records.SnapshotCommit,
     data_records.Quarantined,

@@ -21,6 +21,8 @@ from engine.keys import Json, canonical_json, digest_file
 from engine.nodes.card import card_facts, render_card
 from engine.plan.model import PlanNode
 from engine.records import ModelVersion, NodeResult
+from engine.spec.rollout import RolloutSpec
+from engine.stores import rollouts
 from engine.stores.registry import Registry
 
 
@@ -67,6 +69,8 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         if verdict == "reject":
             _record_rejection(version, promotion, settings["alias"], results, node)
         return found | {"promoted": False, "reason": reason}
+    if settings["rollout"] is not None and holder is not None:
+        return {**found, **_begin_rollout(version, promotion, settings)}
     try:
         promotion.registry.move_alias(
             version.name,
@@ -85,6 +89,18 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
             raise
         return found | {"promoted": True, "reason": f"another run has just made {label} @{settings['alias']}"}
     return found | {"promoted": True, "changed": True, "reason": "every blocking gate passed"}
+
+
+def _begin_rollout(version: ModelVersion, promotion: Promotion, settings: Mapping[str, Any]) -> Mapping[str, Json]:
+    """Let the version prove itself beside the champion, as declared; one that is on its way already stays there."""
+    alive = rollouts.current(promotion.registry, version.name)
+    if alive is not None and alive.status in rollouts.ALIVE and alive.challenger == version.version:
+        return {"promoted": False, "reason": f"{version.name}:{version.version} is being rolled out already"}
+    spec = msgspec.convert(settings["rollout"], RolloutSpec)
+    start = rollouts.Start(version.name, settings["alias"], version.version, spec, promotion.actor, promotion.run_id)
+    begun = rollouts.begin(promotion.registry, start)
+    words = f"every blocking gate passed; a rollout begins at {begun.share:.2%} beside {version.name}:{begun.champion}"
+    return {"promoted": False, "changed": True, "reason": words}
 
 
 def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promotion, verdict: str) -> ModelVersion:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from engine.components import Role
-from engine.errors import ConfigError
+from engine.errors import ConfigError, Problem
 from engine.features.cases import check_cases
 from engine.features.lineage import personal
 from engine.features.program import CompileResult, FeatureProgram, SourceProgram, compile_program
@@ -74,6 +74,7 @@ def build_logical(spec: PipelineSpec) -> LogicalPlan:
     """Compile the features and fold the passes; raises `ConfigError` with every mistake in the feature program."""
     compiled = compile_program(spec.features, spec.spine, spec.label, spec.sources)
     check_cases(spec.tests, compiled)
+    check_rollout(spec)
     pii = dict(personal(compiled.program, spec))
     return fold(LogicalPlan(spec, compiled, compiled.program.to_json(), pii))
 
@@ -91,6 +92,17 @@ def fold_again(plan: LogicalPlan, spec: PipelineSpec) -> LogicalPlan:
     for add in PASSES[1:]:
         plan = add(plan)
     return plan
+
+
+def check_rollout(spec: PipelineSpec) -> None:
+    """Refuse a rollout whose entity callers do not send; raises `ConfigError`."""
+    fields = spec.rollout.fields if spec.rollout is not None else ()
+    unknown = [name for name in fields if name not in spec.spine.request]
+    if unknown:
+        words = "not a request field, and only what a caller sends can decide who answers"
+        raise ConfigError(
+            [Problem("rollout.entity", words, value=name, allowed=tuple(spec.spine.request)) for name in unknown]
+        )
 
 
 def ingest_sources(plan: LogicalPlan) -> LogicalPlan:
@@ -214,6 +226,7 @@ def promote_model(plan: LogicalPlan) -> LogicalPlan:
         "model": registry.model or plan.spec.name,
         "alias": registry.alias,
         "promote": registry.promote,
+        "rollout": None if plan.spec.rollout is None else identity(plan.spec.rollout),
         "card": {
             **msgspec.structs.asdict(plan.spec.card),
             "owner": plan.spec.owner,

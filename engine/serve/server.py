@@ -24,6 +24,7 @@ from engine.errors import ExitCode, NotFoundError
 from engine.records import ModelVersion
 from engine.serve.app import Application, Limits
 from engine.serve.feedback import FeedbackStore, decode_feedback
+from engine.serve.follow import Follow
 from engine.serve.lanes import LaneMaker
 from engine.serve.metrics import Metrics
 from engine.serve.opening import STATE_PLUGINS, States
@@ -96,6 +97,33 @@ def find_version(plan: ServePlan, registry: Registry) -> ModelVersion:
     )
 
 
+class Rooms:
+    """What lanes of one process share: the artefact store, the online state's store, the journal of pushed events."""
+
+    def __init__(self, plan: ServePlan, version: ModelVersion) -> None:
+        """Open them; `version` says which plugins there are when the plan does not. Raises `EngineError`."""
+        store = LocalArtefactStore(plan.artefacts)
+        plugins = plan.plugins or (*read_plugins(store.open(version.digest)), *STATE_PLUGINS)
+        self.metrics = Metrics()
+        self.states = States(plan.online, plan.model, plan.root, tuple(dict.fromkeys(plugins)))
+        self.journal = EventJournal(plan.events, plan.model)
+        self.maker = LaneMaker(
+            store,
+            plan.root,
+            self.states.open,
+            self.journal,
+            plan.predictions,
+            plan.log_limits,
+            self.metrics,
+            SystemClock(),
+        )
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.journal.close()
+        self.states.close()
+
+
 class Process:
     """What a serving process holds open."""
 
@@ -103,34 +131,21 @@ class Process:
         """Open everything; raises `EngineError`, and leaves nothing open then."""
         self.plan = plan
         self._say = say
-        self._registry = Registry(open_database(plan.database))
-        version = find_version(plan, self._registry)
-        metrics, clock = Metrics(), SystemClock()
-        journal = EventJournal(plan.events, plan.model)
-        store = LocalArtefactStore(plan.artefacts)
-        plugins = plan.plugins or (*read_plugins(store.open(version.digest)), *STATE_PLUGINS)
-        self.states = States(plan.online, plan.model, plan.root, tuple(dict.fromkeys(plugins)))
-        self.maker = LaneMaker(
-            store,
-            plan.root,
-            self.states.open,
-            journal,
-            plan.predictions,
-            plan.log_limits,
-            metrics,
-            clock,
-        )
+        self.registry = Registry(open_database(plan.database))
+        version = find_version(plan, self.registry)
+        token = resolve_secret(plan.token) if plan.token else None
+        self.rooms = Rooms(plan, version)
+        self.maker = self.rooms.maker
         try:
             lane = self.maker.open(version)
         except BaseException:
-            journal.close()
+            self.rooms.close()
             raise
         sealers = Sealer(decode_predictions), Sealer(decode_feedback)
         sealers[0].sweep(sorted((plan.predictions / plan.model).glob("*")))
         sealers[1].sweep([plan.feedback / plan.model])
         feedback = FeedbackStore(plan.feedback, plan.model, plan.log_limits, sealers[1])
-        self.service = Service(Live(lane), feedback, journal, metrics, clock)
-        token = resolve_secret(plan.token) if plan.token else None
+        self.service = Service(Live(lane), feedback, self.rooms.journal, self.rooms.metrics, self.maker.clock)
         self.app = Application(self.service, plan.limits, token)
 
     async def serve(self, listening: socket, started: Callable[[Process], None]) -> None:
@@ -141,10 +156,11 @@ class Process:
             timeout_graceful_shutdown=DRAIN_SECONDS, backlog=2048,
         )  # fmt: skip
         server = _Server(config, self.service)
-        tasks = []
+        tasks, follow = [], None
         if self.plan.version is None:
             takeover = Takeover(self.service, self.maker, self._find, self._say, self.plan.poll_seconds)
-            tasks.append(asyncio.create_task(takeover.watch()))
+            follow = Follow(self.plan, self.service, self.maker, self.registry, self._say)
+            tasks += [asyncio.create_task(takeover.watch()), asyncio.create_task(follow.watch())]
         gc.collect()
         gc.freeze()  # what is loaded stays: looking for garbage among it is a pause of an answer
         server.on_started = lambda: started(self)
@@ -153,9 +169,11 @@ class Process:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        if follow is not None:
+            follow.close()
 
     def _find(self) -> ModelVersion | None:
-        return self._registry.alias(self.plan.model, self.plan.alias or "champion")
+        return self.registry.alias(self.plan.model, self.plan.alias or "champion")
 
     def close(self) -> None:
         """Sync and close everything."""
@@ -163,8 +181,7 @@ class Process:
         for lane in self.service.live.lanes:
             self.maker.close(lane)
         self.service.feedback.writer.close()
-        self.service.journal.close()
-        self.states.close()
+        self.rooms.close()
 
 
 class _Server(uvicorn.Server):

@@ -61,29 +61,30 @@ class Lane:
         return self.scorer.served
 
 
+class Router(Protocol):
+    """Which lane answers which row, and what happens beside the answer (see `rollout`)."""
+
+    def assign(self, rows: Rows) -> Sequence[int] | None:
+        """Give the lane of each row by its place in `Live.lanes`; `None` when all go to the champion."""
+        ...
+
+    def observe(self, rows: Rows) -> None:
+        """Hear of what was answered; never slow, never raises."""
+        ...
+
+
 @dataclass(frozen=True)
 class Live:
     """What answers depend on at one moment."""
 
     champion: Lane
     others: tuple[Lane, ...] = ()
+    router: Router | None = None
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """Every lane, the champion's first."""
         return (self.champion, *self.others)
-
-
-class Router(Protocol):
-    """Which lane answers which row, and what happens beside the answer (see `rollout`)."""
-
-    def assign(self, live: Live, rows: Rows) -> Sequence[int] | None:
-        """Give the lane of each row by its place in `live.lanes`; `None` when all go to the champion."""
-        ...
-
-    def observe(self, live: Live, rows: Rows, answers: Sequence[float]) -> None:
-        """Hear of what was answered; never slow, never raises."""
-        ...
 
 
 @dataclass
@@ -95,7 +96,6 @@ class Service:
     journal: EventJournal
     metrics: Metrics
     clock: Clock
-    router: Router | None = None
     draining: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -120,10 +120,10 @@ class Service:
     def _score(self, live: Live, requests: list[Rows]) -> list[list[Prediction]]:
         rows = join_rows(requests)
         self.metrics.batch_rows.observe(rows.count)
-        lanes = self.router.assign(live, rows) if self.router is not None else None
+        lanes = live.router.assign(rows) if live.router is not None else None
         made = self._answer(live.champion, rows) if lanes is None else self._answer_apart(live, rows, lanes)
-        if self.router is not None:
-            self.router.observe(live, rows, [item.score if item.score is not None else np.nan for item in made])
+        if live.router is not None:
+            live.router.observe(rows)
         answers, start = [], 0
         for request in requests:
             answers.append(made[start : start + request.count])

@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.records import ModelVersion
 from engine.serve.lanes import LaneMaker
 from engine.serve.schema import RequestSchema
-from engine.serve.service import Lane, Service
+from engine.serve.service import Lane, Live, Service
 
 _RETRY_SECONDS = 30.0
 _LINGER_SECONDS = 35.0  # longer than an answer may take: a large batch may still write to the old log
@@ -68,7 +68,7 @@ class Takeover:
             self.say(self.service.notes[NOTE])
             return False
         before = self.service.live.champion
-        self.service.live = replace(self.service.live, champion=lane)
+        self.service.live = Live(lane)  # a rollout against the version before has ended with it
         self._refused = None
         self.service.notes.pop(NOTE, None)
         self.service.metrics.takeovers.labels("taken").inc()

@@ -10,6 +10,7 @@ from engine.spec.base import Duration, Identifier, NonNegativeInt, PositiveInt, 
 from engine.spec.cases import FeatureTestSpec
 from engine.spec.features import FeatureSpec, LabelSpec, SpineSpec
 from engine.spec.monitoring import MonitorSpec, NotifierSpec, WatchSpec
+from engine.spec.rollout import RolloutSpec
 from engine.spec.sources import SourceSpec
 from engine.spec.training import (
     BaselineSpec,
@@ -44,6 +45,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     watch: WatchSpec = WatchSpec()
     monitors: dict[Identifier, MonitorSpec] = {}
     notifiers: dict[Identifier, NotifierSpec] = {}
+    rollout: RolloutSpec | None = None
     card: CardSpec = CardSpec()
     report: ReportSpec = ReportSpec()
     triggers: dict[Identifier, TriggerSpec] = {}

@@ -180,6 +180,45 @@ class Registry:
             )  # fmt: skip
             return self._write(transaction, draft)
 
+    def record_rollout(  # noqa: PLR0913 - one argument a column of the record
+        self,
+        name: str,
+        alias: str,
+        *,
+        champion: int,
+        challenger: int,
+        actor: str,
+        reason: str,
+        evidence: Mapping[str, Any],
+        expected: int | None,
+        run_id: str | None = None,
+    ) -> LedgerEntry:
+        """Write a step of a rollout, which moves no alias, if `expected` is the sequence of the last one; `None`: there is none.
+
+        Raises `ConflictError` when somebody else wrote one meanwhile.
+        """
+        with self._database.transaction(_lock(name)) as transaction:
+            _require_version(transaction, name, challenger)
+            rows = transaction.query(
+                "SELECT sequence FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1",
+                (name,),
+            )
+            last = int(rows[0]["sequence"]) if rows else None
+            if last != expected:
+                raise ConflictError(f"the rollout of {name} went on meanwhile", hint=f"engine rollout show {name}")
+            draft = Draft(
+                model=name, alias=alias, action="rollout", from_version=champion, to_version=challenger, actor=actor,
+                reason=reason, run_id=run_id, evidence=evidence,
+            )  # fmt: skip
+            return self._write(transaction, draft)
+
+    def last_rollout(self, name: str) -> LedgerEntry | None:
+        """Give the last row that a rollout of the model wrote."""
+        rows = self._database.query(
+            "SELECT * FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1", (name,)
+        )
+        return _entry(rows[0]) if rows else None
+
     def history(self, name: str) -> list[LedgerEntry]:
         """Give a model's ledger, oldest row first."""
         return [
