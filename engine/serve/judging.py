@@ -17,7 +17,7 @@ import polars as pl
 
 from engine.clock import to_microseconds
 from engine.durations import microseconds
-from engine.evaluation.sequential import Doubles, Interval, contrast, mean_sequence, ratio_evidence
+from engine.evaluation.sequential import Doubles, Interval, mean_sequence, ratio_evidence, split_sequence
 from engine.records import RolloutState
 from engine.serve.feedback import current_labels, read_feedback
 from engine.serve.prediction_log import read_predictions
@@ -114,7 +114,7 @@ def look(registry: Registry, predictions: Path, feedback: Path, state: RolloutSt
     lacking = float((~ours["score"].is_finite().fill_null(value=False)).mean() or 0.0) if ours.height else 0.0  # type: ignore[arg-type]
     both = any(step.share == 0 for step in spec.steps) and any(step.share > 0 for step in spec.steps)
     level = spec.level / 2 if both else spec.level
-    difference = mean_sequence(_paired(labelled) if state.share == 0 else _split(labelled), level)
+    difference = mean_sequence(_paired(labelled), level) if state.share == 0 else _split(labelled, level)
     return Found(recent.height, difference, ours.height, lacking, ratio_evidence(_counts(answers)))
 
 
@@ -174,15 +174,20 @@ def _paired(labelled: pl.DataFrame) -> Doubles:
     return (both["ours"] - both["theirs"]).to_numpy()
 
 
-def _split(labelled: pl.DataFrame) -> Doubles:
-    """The contrast of entities that were split, one value an entity, each at the share of its time."""
+def _split(labelled: pl.DataFrame, level: float) -> Interval:
+    """The difference between entities that were split, one answer an entity, each at the share of its time."""
     if not labelled.height:
-        return np.empty(0)
-    rows = labelled.filter(
-        (pl.col("share") > 0) & (pl.col("share") < 1) & pl.col("arm").is_in(["champion", "challenger"])
+        return mean_sequence(np.empty(0), level)
+    rows = _first_of_each(labelled)
+    return split_sequence(
+        rows["loss"].to_numpy(), (rows["arm"] == "challenger").to_numpy(), rows["share"].to_numpy(), level
     )
-    rows = rows.filter(~_is_unknown(rows)).unique("entity", keep="first", maintain_order=True)
-    return contrast(rows["loss"].to_numpy(), (rows["arm"] == "challenger").to_numpy(), rows["share"].to_numpy())
+
+
+def _first_of_each(rows: pl.DataFrame) -> pl.DataFrame:
+    """The first row of each known entity that was given to one of two arms."""
+    split = rows.filter((pl.col("share") > 0) & (pl.col("share") < 1) & pl.col("arm").is_in(["champion", "challenger"]))
+    return split.filter(~_is_unknown(split)).unique("entity", keep="first", maintain_order=True)
 
 
 def _is_unknown(rows: pl.DataFrame) -> pl.Series:
@@ -198,10 +203,7 @@ def _counts(answers: pl.DataFrame) -> list[tuple[int, int, float]]:
     """Distinct entities of each arm at each step; those who went to the challenger because an earlier step did count once."""
     if not answers.height:
         return []
-    rows = answers.filter(
-        (pl.col("share") > 0) & (pl.col("share") < 1) & pl.col("arm").is_in(["champion", "challenger"])
-    )
-    rows = rows.filter(~_is_unknown(rows)).unique("entity", keep="first", maintain_order=True)
+    rows = _first_of_each(answers)
     grouped = rows.group_by("place", "share", maintain_order=True).agg(
         (pl.col("arm") == "challenger").sum().alias("ours"), (pl.col("arm") == "champion").sum().alias("theirs")
     )

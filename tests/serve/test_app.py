@@ -210,3 +210,25 @@ def test_routes_methods_and_what_people_and_machines_read(server: Server) -> Non
     assert "https://" not in page
     server.service.draining = True
     assert server.get("/readyz").status == 503
+
+
+def test_few_rows_many_rows_and_every_way_give_the_same_bits(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [
+        {**EVENT, "ride_id": f"p{index}", "driver": f"d{index % 5}", "distance": index * 1.37, "late": index % 2,
+         "at": f"2024-01-{25 + index % 6}T0{index % 9}:00:00Z"}
+        for index in range(60)
+    ]  # fmt: skip
+    assert server.post("/events", {"source": "rides", "events": events}).json["accepted"] == 60
+    rows = [
+        {"driver": None if index % 9 == 8 else f"d{index % 7}", "distance": index / 7, "hour": index % 24,
+         "event_time": f"2024-01-31T{index % 24:02}:00:00Z"}
+        for index in range(90)
+    ]  # fmt: skip
+    many = [item["score"] for item in server.post("/predict", {"rows": rows}).json["predictions"]]
+    few = [item["score"] for item in server.post("/predict", {"rows": rows[:40]}).json["predictions"]]
+    single = [server.post("/predict", row).json["score"] for row in rows]
+    assert many == single
+    assert many[:40] == few
+    monkeypatch.setattr("engine.serve.scorer.FEW_EVENTS", 0)
+    assert [server.post("/predict", row).json["score"] for row in rows[:40]] == few
+    assert len(set(many)) > 20
