@@ -67,7 +67,7 @@ def prepare(root: Path) -> Path:
     (root / "conf" / "pipeline" / "bench.yaml").write_text(pipeline())
     (root / "data" / "rows.csv").write_text(rows())
     done = subprocess.run(
-        [BIN / "engine", "run", "pipeline=bench", "-q", "--json"], cwd=root, capture_output=True, text=True
+        [BIN / "engine", "run", "pipeline=bench", "-q", "--json"], cwd=root, capture_output=True, text=True, check=False
     )
     answer = json.loads(done.stdout)
     if answer["status"] != "succeeded":
@@ -76,6 +76,7 @@ def prepare(root: Path) -> Path:
         [BIN / "engine", "models", "promote", "bench", "1", "--force", "--reason", "benchmark"],
         cwd=root,
         capture_output=True,
+        check=True,
     )
     shown = subprocess.run(
         [BIN / "engine", "models", "show", "bench", "1", "--json"], cwd=root, capture_output=True, text=True, check=True
@@ -166,10 +167,14 @@ def main() -> None:
             started[0].wait()
             os.killpg(started[1].pid, signal.SIGTERM)
             started[1].wait()
+        measures = ("requests_per_second", "p50_ms", "p99_ms", "failed")
         table = {
-            who: dict(zip(("requests_per_second", "p50_ms", "p99_ms", "failed"), map(statistics.median, zip(*rounds, strict=True)), strict=True))
+            who: {
+                name: statistics.median(values)
+                for name, values in zip(measures, zip(*rounds, strict=True), strict=True)
+            }
             for who, rounds in found.items()
-        }  # fmt: skip
+        }
         table["ratio"] = {
             "requests_per_second": table["plumbline"]["requests_per_second"] / table["mlflow"]["requests_per_second"],
             "p99": table["plumbline"]["p99_ms"] / table["mlflow"]["p99_ms"],

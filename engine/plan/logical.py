@@ -98,6 +98,15 @@ def check_rollout(spec: PipelineSpec) -> None:
     """Refuse a rollout whose entity callers do not send; raises `ConfigError`."""
     fields = spec.rollout.fields if spec.rollout is not None else ()
     unknown = [name for name in fields if name not in spec.spine.request]
+    if spec.rollout is not None:
+        fitting = {"binary": ("brier", "log_loss"), "regression": ("squared_error", "absolute_error")}.get(
+            spec.train.task, ()
+        )
+        if spec.rollout.loss not in fitting:
+            words = f"a {spec.train.task} model is not compared by this"
+            raise ConfigError(
+                [Problem("rollout.loss", words, value=spec.rollout.loss, allowed=fitting or ("no rollout",))]
+            )
     if unknown:
         words = "not a request field, and only what a caller sends can decide who answers"
         raise ConfigError(

@@ -124,7 +124,7 @@ class Application:
 
     async def _feedback(self, body: bytes) -> Reply:
         service = self.service
-        block = read_labels(body, service.live.champion.served.task, service.now(), self._limits.rows)
+        block = read_labels(body, service.live.champion.served.model.target, service.now(), self._limits.rows)
         async with asyncio.timeout(self._limits.answer_seconds):
             count = await asyncio.to_thread(service.take_labels, block)
         return answer({"accepted": count, "received_at": isoformat(service.clock.now())})

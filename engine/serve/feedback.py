@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 import polars as pl
 
+from engine.contracts import Target
 from engine.serve.mistakes import LONGEST_ID, Mistake, RefusedError, misfit, shorten
 from engine.serve.prediction_log import MOMENT, read_answers
 from engine.serve.schema import microseconds
@@ -26,10 +27,13 @@ _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One label; `at` is when it came to be known, the moment of receipt when absent. A null label takes one back."""
+    """One label; `at` is when it came to be known, the moment of receipt when absent. A null label takes one back.
+
+    The label of a model of several classes is the class's name; it is kept as the class's place.
+    """
 
     prediction_id: _Id
-    label: bool | float | None
+    label: bool | float | str | None
     at: datetime | None = None
 
 
@@ -53,7 +57,7 @@ _encoder = msgspec.msgpack.Encoder()
 _read_block = msgspec.msgpack.Decoder(FeedbackBlock)
 
 
-def read_labels(body: bytes, task: str, now: int, most: int) -> FeedbackBlock:
+def read_labels(body: bytes, target: Target, now: int, most: int) -> FeedbackBlock:
     """Read one label, `{"labels": [...]}` or `[...]`; raises `RefusedError` with every mistake."""
     opening = _MANY.match(body)
     try:
@@ -65,10 +69,10 @@ def read_labels(body: bytes, task: str, now: int, most: int) -> FeedbackBlock:
             413 if found else 422, [Mistake("$.labels", f"1 to {most} labels are expected, {len(found)} found")]
         )
     wrong = [Mistake(_path(index, "label", many=opening is not None), words, shorten(item.label))
-             for index, item in enumerate(found) if (words := _unfit(item.label, task))]  # fmt: skip
+             for index, item in enumerate(found) if (words := _unfit(item.label, target))]  # fmt: skip
     if wrong:
         raise RefusedError(422, wrong)
-    labels = [None if item.label is None else float(item.label) for item in found]
+    labels = [_number(item.label, target) for item in found]
     known = [now if item.at is None else microseconds(item.at) for item in found]
     return FeedbackBlock(now, [item.prediction_id for item in found], labels, known)
 
@@ -79,12 +83,22 @@ def _decode(body: bytes, opening: re.Match[bytes] | None) -> list[Label]:
     return _list.decode(body) if opening[1] == b"[" else _labels.decode(body).labels
 
 
-def _unfit(label: bool | float | None, task: str) -> str | None:  # noqa: FBT001
+def _unfit(label: bool | float | str | None, target: Target) -> str | None:  # noqa: FBT001
     if label is None:
         return None
-    if task == "binary" and label not in {0, 1}:
+    if target.classes:
+        return None if str(label) in target.classes else f"one of {', '.join(target.classes)} is expected"
+    if isinstance(label, str):
+        return "a number, true, false or null is expected"
+    if target.task == "binary" and label not in {0, 1}:
         return "the model is binary: 0, 1, true, false or null is expected"
     return None if label - label == 0 else "a finite number is expected"
+
+
+def _number(label: bool | float | str | None, target: Target) -> float | None:  # noqa: FBT001
+    if label is None:
+        return None
+    return float(target.classes.index(str(label))) if target.classes else float(label)
 
 
 def _path(index: int, name: str, *, many: bool) -> str:
@@ -112,8 +126,10 @@ def _mistakes(path: str, row: Any) -> Iterator[Mistake]:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_ID:
         yield Mistake(f"{path}.prediction_id", f"a text of 1 to {LONGEST_ID} characters is expected", shorten(name))
     label = row.get("label", "")
-    if not isinstance(label, bool) and misfit(label, "f64"):
-        yield Mistake(f"{path}.label", "a number, true, false or null is expected", shorten(row.get("label")))
+    if "label" not in row or (not isinstance(label, bool | str) and misfit(label, "f64")):
+        yield Mistake(
+            f"{path}.label", "a number, a class's name, true, false or null is expected", shorten(row.get("label"))
+        )
     if misfit(row.get("at"), "timestamp"):
         yield Mistake(f"{path}.at", "a moment such as 2013-11-03T12:00:00Z is expected", shorten(row["at"]))
     for key in row.keys() - {"prediction_id", "label", "at"}:

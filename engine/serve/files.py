@@ -139,13 +139,19 @@ def score_frame(
     """Score every row; the given columns stay, and the answer's are added."""
     fields = scorer.served.program.spine.request
     rows = typed(frame, fields, now)
-    scores: list[pl.Series] = []
+    scores: list[pl.DataFrame] = []
     done = 0
     for part in parts_of(rows, fields, size):
-        scores.append(pl.Series("score", scorer.score(part).scores, nan_to_null=True))
+        scored = scorer.score(part)
+        made = [pl.Series("score", scored.scores, nan_to_null=True)]
+        if scored.outputs is not None:
+            names = scorer.served.model.target.outputs
+            made += [pl.Series(f"score_{name}", scored.outputs[:, place]) for place, name in enumerate(names)]
+        scores.append(pl.DataFrame(made))
         done += part.count
         progress(done, rows.height)
-    score = pl.concat(scores) if scores else pl.Series("score", [], dtype=pl.Float64)
-    kept = frame.drop(PREDICTION_ID, EVENT_TIME, "score", "model", strict=False)
-    answers = rows.select(PREDICTION_ID, EVENT_TIME).with_columns(score, pl.lit(scorer.served.label).alias("model"))
-    return answers.hstack(kept), ScoredFile(rows.height, score.null_count())
+    score = pl.concat(scores) if scores else pl.DataFrame(schema={"score": pl.Float64})
+    kept = frame.drop(PREDICTION_ID, EVENT_TIME, *score.columns, "model", strict=False)
+    named = rows.select(PREDICTION_ID, EVENT_TIME).hstack(score)
+    answers = named.with_columns(pl.lit(scorer.served.label).alias("model"))
+    return answers.hstack(kept), ScoredFile(rows.height, score["score"].null_count())

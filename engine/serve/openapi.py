@@ -87,6 +87,11 @@ _PREDICTION: dict[str, Any] = {
         "score": {"type": ["number", "null"]},
         "model": {"type": "string", "description": "name:version"},
         "logged": {"type": "boolean", "description": "the answer is in the prediction log"},
+        "outputs": {
+            "type": "object",
+            "description": "every class or quantile, where there are several",
+            "additionalProperties": {"type": "number"},
+        },
     },
 }
 _LABEL = {
@@ -95,7 +100,10 @@ _LABEL = {
     "additionalProperties": False,
     "properties": {
         "prediction_id": {"type": "string"},
-        "label": {"type": ["number", "boolean", "null"], "description": "null takes a label back"},
+        "label": {
+            "type": ["number", "boolean", "string", "null"],
+            "description": "a class's name where there are several; null takes a label back",
+        },
         "at": {"type": "string", "format": "date-time", "description": "when it came to be known; now when absent"},
     },
 }
@@ -111,7 +119,9 @@ _PROBLEM = {
 
 
 def _score(served: Served) -> dict[str, Any]:
-    limits = {"minimum": 0, "maximum": 1} if served.task == "binary" else {}
+    limits: dict[str, Any] = {"minimum": 0, "maximum": 1} if served.task == "binary" else {}
+    if served.model.target.classes:
+        limits = {"description": f"the place of the likeliest class among {', '.join(served.model.target.classes)}"}
     return {"type": ["number", "null"], **limits}
 
 

@@ -39,6 +39,7 @@ class LogHeader(msgspec.Struct, frozen=True):
     program: str
     columns: tuple[str, ...]
     request: dict[str, str]
+    outputs: tuple[str, ...] = ()
 
 
 class LogBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +53,7 @@ class LogBlock(msgspec.Struct, frozen=True, array_like=True):
     scores: bytes
     x: bytes
     request: list[Sequence[Any]]
+    outputs: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -76,7 +78,7 @@ class PredictionLog:
         version = served.version
         header = LogHeader(
             LOG_VERSION, version.name, version.version, version.digest, served.program.digest, served.columns,
-            dict(served.program.spine.request),
+            dict(served.program.spine.request), served.model.target.outputs,
         )  # fmt: skip
         self.writer = SegmentWriter(
             package_folder(root, version.name, version.digest), _encoder.encode(header), limits, full
@@ -86,7 +88,7 @@ class PredictionLog:
         """Log a batch; false when it was dropped, which is counted."""
         block = LogBlock(
             answered.at, answered.state, answered.arm, rows.ids, rows.times, scored.scores.tobytes(), scored.x.tobytes(),
-            [rows.columns[name] for name in self._fields],
+            [rows.columns[name] for name in self._fields], b"" if scored.outputs is None else scored.outputs.tobytes(),
         )  # fmt: skip
         return self.writer.append(_encoder.encode(block), rows.count)
 
@@ -119,6 +121,10 @@ def decode_predictions(payloads: Iterator[bytes]) -> pl.DataFrame:
         "arm": pl.Series(each([block.arm for block in blocks]), dtype=pl.String),
         "state": pl.Series(each([block.state for block in blocks]), dtype=pl.String),
     })  # fmt: skip
+    if header.outputs:
+        made = np.frombuffer(b"".join(block.outputs for block in blocks), dtype="<f8")
+        outputs = pl.DataFrame(made.reshape(-1, len(header.outputs)), schema=list(header.outputs))
+        frame = frame.with_columns(outputs.to_struct("outputs"))
     return frame.with_columns(
         pl.lit(header.model).alias("model"),
         pl.lit(header.version, dtype=pl.Int64).alias("version"),
@@ -146,6 +152,6 @@ def read_predictions(root: Path, model: str, package: str) -> pl.DataFrame:
 def read_answers(root: Path, model: str) -> pl.DataFrame:
     """Every logged row of a model, of all its packages, without `request` and `features`."""
     folders = sorted((root / model).iterdir()) if (root / model).is_dir() else []
-    frames = [frame.drop("request", "features") for folder in folders if folder.is_dir()
+    frames = [frame.drop("request", "features", "outputs", strict=False) for folder in folders if folder.is_dir()
               and (frame := read_segments(folder, decode_predictions)).height]  # fmt: skip
     return pl.concat(frames).sort("served_at", maintain_order=True) if frames else pl.DataFrame()

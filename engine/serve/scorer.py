@@ -23,6 +23,7 @@ from engine.features.prepared import prepare
 from engine.features.prepared_encoders import prepare_columns
 from engine.features.steps import EVENT_TIME, FeatureProgram
 from engine.nodes.matrix import to_matrix
+from engine.nodes.package import headline
 from engine.serve.package import Served
 from engine.serve.schema import RequestSchema, Rows
 
@@ -50,10 +51,15 @@ class History(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """`scores` (n,) and the model's inputs `x` (n, k), both float64, with NaN for null."""
+    """`scores` (n,) and the model's inputs `x` (n, k), both float64, with NaN for null.
+
+    A model of several outputs, such as classes or quantiles, gives them in `outputs` (n, c); the score is then the one
+    that monitors follow: the place of the likeliest class, or the middle quantile.
+    """
 
     scores: Doubles
     x: Doubles
+    outputs: Doubles | None = None
 
 
 def _unheard(stage: str, seconds: float) -> None:
@@ -85,9 +91,11 @@ class Scorer:
         """Score; raises `EngineError` when the state cannot be read."""
         x = self._inputs(rows)
         began = perf_counter()
-        scores = self.served.model.predictor.predict(x)
+        made = self.served.model.predictor.predict(x)
         self._lap("predict", began)
-        return Scored(scores, x)
+        if made.ndim == 1:
+            return Scored(made, x)
+        return Scored(headline(made, self.served.model.target), x, np.ascontiguousarray(made))
 
     def _inputs(self, rows: Rows) -> Doubles:
         """The model's inputs, by the cheaper of two ways that give the same bits."""

@@ -26,12 +26,16 @@ from engine.serve.states import EventJournal, JournalEntry
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """One answered row. `logged` rows survive whatever happens to the server; `score` is null when the model gave none."""
+    """One answered row. `logged` rows survive whatever happens to the server; `score` is null when the model gave none.
+
+    `outputs` has every class's probability, or every quantile, of a model that has several.
+    """
 
     prediction_id: str
     score: float | None
     model: str
     logged: bool
+    outputs: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StateDoor(Protocol):
@@ -139,10 +143,16 @@ class Service:
         finite = np.isfinite(scored.scores)
         if not finite.all():
             self.metrics.no_score.inc(int((~finite).sum()))
-        scores = scored.scores.tolist()
+        scores = [
+            score if is_number else None
+            for score, is_number in zip(scored.scores.tolist(), finite.tolist(), strict=True)
+        ]
+        if scored.outputs is None:
+            return [Prediction(name, score, label, logged) for name, score in zip(rows.ids, scores, strict=True)]
+        names = lane.served.model.target.outputs
         return [
-            Prediction(name, score if is_number else None, label, logged)
-            for name, score, is_number in zip(rows.ids, scores, finite.tolist(), strict=True)
+            Prediction(name, score, label, logged, dict(zip(names, outputs, strict=True)))
+            for name, score, outputs in zip(rows.ids, scores, scored.outputs.tolist(), strict=True)
         ]
 
     def _answer_apart(self, live: Live, rows: Rows, lanes: Sequence[int]) -> list[Prediction]:
