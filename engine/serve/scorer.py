@@ -7,6 +7,7 @@ same code scores one row and many, so a batch has the bits of its rows. Called b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
@@ -24,6 +25,9 @@ from engine.features.prepared_encoders import prepare_columns
 from engine.features.steps import EVENT_TIME, FeatureProgram
 from engine.nodes.matrix import to_matrix
 from engine.nodes.package import headline
+from engine.online.reader import StateReader
+from engine.online.reading import StaleError
+from engine.online.state import EventState
 from engine.serve.package import Served
 from engine.serve.schema import RequestSchema, Rows
 
@@ -31,8 +35,8 @@ Doubles = npt.NDArray[np.float64]
 Observe = Callable[[str, float], None]
 """`observe(stage, seconds)`: hears how long each stage took."""
 
-ROW_BY_ROW, FEW_EVENTS = 64, 20_000
-"""Rows, and events of them all, up to which rows are evaluated one by one."""
+ROW_BY_ROW = 64
+"""Rows up to which they are evaluated one by one, from arrays; both ways give the same bits."""
 STAGES = ("frame", "state", "compute", "encode", "predict")
 
 
@@ -79,6 +83,7 @@ class Scorer:
             EVENT_TIME: DTYPES["timestamp"],
             **{n: DTYPES[t] for n, t in served.program.spine.request.items()},
         }
+        self._reader = StateReader(history) if isinstance(history, EventState) else None
         self._prepared = prepare(served.program)
         self._numbers = prepare_columns(self._prepared, served.model.fitted, served.columns)
         self._repeated = [name for name in served.program.computed_names if name in self._types]
@@ -102,13 +107,14 @@ class Scorer:
         program = self.served.program
         if not program.feature_sources and rows.count <= ROW_BY_ROW:
             return self._by_row(rows, FrameReader(program, {}))
+        if rows.count <= ROW_BY_ROW and self._reader is not None:
+            with suppress(StaleError), self._reader.moment():
+                return self._by_row(rows, self._reader)
         began = perf_counter()
         spine = self.spine(rows)
         began = self._lap("frame", began)
         history = self._history.read(spine)
         self._lap("state", began)
-        if rows.count <= ROW_BY_ROW and sum(frame.height for frame in history.values()) <= FEW_EVENTS:
-            return self._by_row(rows, FrameReader(program, history))
         return self._by_frame(spine, history)
 
     def _by_row(self, rows: Rows, reader: EventReader) -> Doubles:

@@ -229,6 +229,6 @@ def test_few_rows_many_rows_and_every_way_give_the_same_bits(server: Server, mon
     single = [server.post("/predict", row).json["score"] for row in rows]
     assert many == single
     assert many[:40] == few
-    monkeypatch.setattr("engine.serve.scorer.FEW_EVENTS", 0)
+    monkeypatch.setattr("engine.serve.scorer.ROW_BY_ROW", 0)
     assert [server.post("/predict", row).json["score"] for row in rows[:40]] == few
     assert len(set(many)) > 20
