@@ -29,7 +29,7 @@ def test_one_command_ends_with_a_champion(finished: Finished) -> None:
         "rides:1",
         True,
     )
-    assert answer["nodes"] == {"ran": 9, "cached": 0, "failed": 0, "skipped": 0}
+    assert answer["nodes"] == {"ran": 10, "cached": 0, "failed": 0, "skipped": 0}
     assert 0.6 < answer["metrics"]["roc_auc"] < 0.95
     low, high = answer["intervals"]["roc_auc"]
     assert low < answer["metrics"]["roc_auc"] < high
@@ -96,6 +96,7 @@ def test_only_what_depends_on_a_change_runs(finished: Finished, tmp_path: Path) 
         "split",
         "train",
         "baseline",
+        "probe.parity",
     }
 
 
