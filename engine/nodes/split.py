@@ -26,10 +26,15 @@ PARTS = ("train", "validation", "calibration", "test", "unused")
 def split_rows(work: Work) -> Mapping[str, Json]:
     """Assign every row to a part; raises `DataError` when training or test would be empty."""
     settings: Any = work.settings
-    rows = read_frame(work.inputs["rows"].path / "rows.parquet", [ROW_ID, EVENT_TIME, KNOWN_AT, LABEL])
+    by = settings["params"].get("by")
+    wanted = dict.fromkeys((ROW_ID, EVENT_TIME, KNOWN_AT, LABEL, *((by,) if by else ())))
+    path = work.inputs["rows"].path / "rows.parquet"
+    known = set(pl.read_parquet_schema(path))
+    rows = read_frame(path, [name for name in wanted if name in known])
     component = load_catalogue(work.place.root, work.place.plugins).get("splitter", settings["component"])
     splitter: Splitter = component.build(msgspec.convert(settings["params"], component.params))
-    part = splitter.split(rows.drop(LABEL), settings["seed"]).cast(pl.String).alias("part")
+    seen = rows if by == LABEL else rows.drop(LABEL)  # a splitter sees labels only if it is asked to split by them
+    part = splitter.split(seen, settings["seed"]).cast(pl.String).alias("part")
     _refuse_bad_parts(part, rows.height)
     write_frame(work.out / "split.parquet", part.to_frame())
     summary = _summarise(rows.with_columns(part))

@@ -71,6 +71,65 @@ class RandomParams(Params, frozen=True, kw_only=True):
         check_shares(self.validation, self.test)
 
 
+class GroupParams(Params, frozen=True, kw_only=True):
+    """Keep all rows of one `by` (a request field, as a customer) in one part, chosen by a hash of it."""
+
+    by: Identifier
+    validation: _Share = 0.15
+    test: _Share = 0.2
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to train on."""
+        check_shares(self.validation, self.test)
+
+
+class StratifiedParams(Params, frozen=True, kw_only=True):
+    """Cut the same shares of every value of `by` (the label, or a request field). For rows without an order in time only."""
+
+    by: Identifier = "label"
+    validation: _Share = 0.15
+    test: _Share = 0.2
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to train on."""
+        check_shares(self.validation, self.test)
+
+
+class RollingParams(Params, frozen=True, kw_only=True):
+    """Stand at an origin: the test is the `horizon` after it, the `validation` lies before it, the training before that.
+
+    Origins end with the data and go `back` in steps (of a horizon, by default). `window` is how far the training reaches back;
+    without it, to the beginning. Rows whose label was not known at the end of their part are left out, and so is the last
+    `embargo` before the validation and before the test.
+    """
+
+    horizon: Duration = "30d"
+    validation: Duration = "30d"
+    window: Duration | None = None
+    step: Duration | None = None
+    back: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    embargo: Duration = "0s"
+
+
+class PurgedParams(Params, frozen=True, kw_only=True):
+    """Test on block `fold` of `folds` blocks of time (equal in rows), stop by its neighbour, train on the others.
+
+    Purged (López de Prado 2018): a training row whose label, from its event until it is known, reaches into the test or the
+    validation is left out, and so are rows less than `embargo` after them.
+    """
+
+    folds: Annotated[int, msgspec.Meta(ge=3, le=100)] = 5
+    fold: Annotated[int, msgspec.Meta(ge=0, le=99)] = 4
+    embargo: Duration = "0s"
+
+    def __post_init__(self) -> None:
+        """Refuse a fold that is not there."""
+        if self.fold >= self.folds:
+            raise ValueError(f"`fold` counts from 0, so with {self.folds} folds the last is {self.folds - 1}")
+
+
 def parse_moment(name: str, text: str) -> datetime:
     """Read RFC 3339 or a date as UTC; raises `ValueError` that names the parameter.
 
@@ -106,9 +165,45 @@ def build_random(params: RandomParams) -> Splitter:
     return RandomByHash(params)
 
 
+def build_group(params: GroupParams) -> Splitter:
+    """Make the splitter `group`."""
+    return build_random(RandomParams(validation=params.validation, test=params.test, by=params.by, salt=params.salt))
+
+
+def build_stratified(params: StratifiedParams) -> Splitter:
+    """Make the splitter `stratified`."""
+    from .folds import Stratified  # noqa: PLC0415 - start-up: planning does not need polars
+
+    return Stratified(params)
+
+
+def build_rolling(params: RollingParams) -> Splitter:
+    """Make the splitter `rolling_origin`."""
+    from .folds import RollingOrigin  # noqa: PLC0415 - start-up: planning does not need polars
+
+    return RollingOrigin(params)
+
+
+def build_purged(params: PurgedParams) -> Splitter:
+    """Make the splitter `purged`."""
+    from .folds import Purged  # noqa: PLC0415 - start-up: planning does not need polars
+
+    return Purged(params)
+
+
 def components() -> tuple[Component, ...]:
-    """Contribute both splitters."""
+    """Contribute the splitters."""
     return (
+        Component("splitter", "group", GroupParams, build_group, ("polars",), "all rows of one entity together"),
+        Component(
+            "splitter", "stratified", StratifiedParams, build_stratified, ("polars",), "the same shares of each value"
+        ),
+        Component(
+            "splitter", "rolling_origin", RollingParams, build_rolling, ("polars",), "one of several origins in time"
+        ),
+        Component(
+            "splitter", "purged", PurgedParams, build_purged, ("polars",), "a block of time, purged and embargoed"
+        ),
         Component("splitter", "time_forward", TimeForwardParams, build_time_forward, ("polars",), "past and future"),
         Component("splitter", "random", RandomParams, build_random, ("polars",), "by a salted hash of an id"),
     )

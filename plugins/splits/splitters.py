@@ -38,7 +38,7 @@ class TimeForward:
 
     def split(self, rows: pl.DataFrame, seed: int) -> pl.Series:  # noqa: ARG002 - time decides, nothing is drawn
         """Give each row's part; raises `DataError` when a part that was asked for is empty."""
-        time, known = _microseconds_of(rows, "event_time"), _microseconds_of(rows, "label_known_at")
+        time, known = microseconds_of(rows, "event_time"), microseconds_of(rows, "label_known_at")
         ends = self._boundaries(time)
         embargo = microseconds(self._params.embargo)
         # A null (an unknown time, a label not known yet) makes every comparison null, and so `unused`.
@@ -109,7 +109,8 @@ def refuse_empty(part: pl.Series, wanted: tuple[str, ...], span: str) -> None:
         raise DataError(f"the split leaves no rows for {' and '.join(empty)} ({span}; {counts})", hint=hint)
 
 
-def _microseconds_of(rows: pl.DataFrame, column: str) -> pl.Series:
+def microseconds_of(rows: pl.DataFrame, column: str) -> pl.Series:
+    """Give a column's moments in microseconds of UTC; raises `DataError` when it is not a timestamp."""
     if column not in rows.columns or not isinstance(rows.schema[column], pl.Datetime):
         raise DataError(f"the rows to split have no timestamp column `{column}`")
     return rows[column].dt.timestamp("us")

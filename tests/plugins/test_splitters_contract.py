@@ -20,7 +20,12 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 PARTS = {"train", "validation", "test", "unused"}
 
 
+NEEDED = {"group": {"by": "city"}, "rolling_origin": {"horizon": "2d", "validation": "2d"}}
+SHARES = ("time_forward", "random", "group", "stratified")
+
+
 def build(kind, **params):
+    params = NEEDED.get(kind, {}) | params
     component = CATALOGUE.get("splitter", kind)
     return component.build(msgspec.convert(params, component.params))
 
@@ -38,6 +43,7 @@ def rows(hours, delays=None):
             "event_time": times,
             "label_known_at": known,
             "city": [f"c{i % 7}" for i in range(len(hours))],
+            "label": [i % 10 == 0 for i in range(len(hours))],
         },
         schema_overrides={"event_time": pl.Datetime("us", "UTC"), "label_known_at": pl.Datetime("us", "UTC")},
     )
@@ -65,7 +71,7 @@ def test_empty_parts_are_told(kind):
         assert caught.value.hint
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARES)
 @pytest.mark.parametrize(
     ("params", "words"),
     [
@@ -204,3 +210,41 @@ def test_random_refuses_unknown_columns_and_nulls():
     assert "city" in caught.value.hint
     with pytest.raises(DataError, match="50 rows have no `city`"):
         build("random", by="city").split(table.with_columns(city=pl.lit(None, pl.String)), 0)
+
+
+def test_strata_have_the_same_shares():
+    table = rows(range(1000))
+    counts = table.with_columns(part=build("stratified").split(table, 1)).group_by("label", "part").len()
+    found = {(label, part): n for label, part, n in counts.iter_rows()}
+    assert found == {
+        (True, "test"): 20, (True, "validation"): 15, (True, "train"): 65,
+        (False, "test"): 180, (False, "validation"): 135, (False, "train"): 585,
+    }  # fmt: skip
+
+
+def test_a_group_stays_together():
+    table = rows(range(500))
+    assert (
+        table.with_columns(part=build("group").split(table, 1))
+        .group_by("city")
+        .agg(pl.col("part").n_unique())["part"]
+        .max()
+        == 1
+    )
+
+
+def test_an_origin_rolls_back():
+    table = rows(range(100), [0] * 100)
+    splitter = build("rolling_origin", horizon="10h", validation="10h", window="20h", back=2)
+    part = splitter.split(table, 0).to_list()
+    assert part == ["unused"] * 40 + ["train"] * 20 + ["validation"] * 10 + ["test"] * 10 + ["unused"] * 20
+
+
+def test_purged_rows_do_not_touch_the_test():
+    table = rows(range(100), [5] * 100)
+    part = build("purged", folds=5, fold=2, embargo="3h").split(table, 0).to_list()
+    assert part[40:60] == ["test"] * 20
+    # The labels of 36 to 39 are known within the test; those of 16 to 19 within the validation.
+    assert part[20:40] == ["validation"] * 16 + ["unused"] * 4
+    assert part[:20] == ["train"] * 16 + ["unused"] * 4
+    assert part[60:] == ["unused"] * 3 + ["train"] * 37
