@@ -47,7 +47,7 @@ class CatboostTrainer:
             "kind": "catboost",
             "task": fit.task,
             "columns": list(train.names),
-            "classes": len(fit.classes),
+            "outputs": len(fit.classes) or len(fit.quantiles),
             "importance": np.abs(model.get_feature_importance(type="PredictionValuesChange")).tolist()
             if fit.task != "ranking"
             else _use(model, len(train.names)),
@@ -95,16 +95,15 @@ class CatboostPredictor:
 
     def __init__(self, model: Any, document: Mapping[str, Any]) -> None:
         self._model, self._task = model, document["task"]
-        self._width, self._classes = len(document["columns"]), int(document["classes"])
+        self._width = len(document["columns"])
+        self._tail = (int(document["outputs"]),) if document["outputs"] else ()
 
     def predict(self, x: Floats) -> Floats:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
         if x.ndim != 2 or x.shape[1] != self._width:
             raise DataError(f"the model has {self._width} columns, the rows have shape {x.shape}")
         if not len(x):
-            return np.empty(self._model.predict(np.zeros((1, self._width)), thread_count=1).shape[1:]).reshape(
-                0, *self._tail()
-            )
+            return np.empty((0, *self._tail))
         kind = "Probability" if self._task in {"binary", "multiclass"} else "RawFormulaVal"
         rows = np.ascontiguousarray(np.clip(x, -1e38, 1e38), dtype=np.float64)  # it keeps 32 bits
         found = np.asarray(self._model.predict(rows, prediction_type=kind, thread_count=1), dtype=np.float64)
@@ -120,11 +119,6 @@ class CatboostPredictor:
         found = self._model.get_feature_importance(library.Pool(x), type="ShapValues", thread_count=1)
         parts = np.asarray(found, dtype=np.float64)[..., :-1]
         return parts if parts.ndim == 2 else parts.transpose(0, 2, 1)
-
-    def _tail(self) -> tuple[int, ...]:
-        if self._task == "multiclass":
-            return (self._classes,)
-        return (int(self._model.predict(np.zeros((1, self._width))).size),) if self._task == "quantile" else ()
 
 
 def _quantile_loss(levels: tuple[float, ...]) -> str:

@@ -116,12 +116,15 @@ class XgboostPredictor:
 
     def __init__(self, booster: Any, document: Mapping[str, Any]) -> None:
         self._booster, self._task = booster, document["task"]
-        self._width, self._classes = len(document["columns"]), int(document["classes"])
+        self._width = len(document["columns"])
+        self._tail = (int(document["outputs"]),) if document["outputs"] else ()
         booster.set_param({"nthread": 1})
 
     def predict(self, x: Floats) -> Floats:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
         self._check(x)
+        if not len(x):
+            return np.empty((0, *self._tail))
         found = np.asarray(self._booster.inplace_predict(_bounded(x)), dtype=np.float64)
         if self._task == "quantile":
             return np.sort(found.reshape(len(x), -1), axis=1)

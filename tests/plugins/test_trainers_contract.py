@@ -38,7 +38,7 @@ PARAMS = {
         "early_stopping": 5,
         "params": {"bagging_fraction": 0.7, "bagging_freq": 1, "feature_fraction": 0.8},
     },
-    "xgboost": {"rounds": 12, "early_stopping": 5, "params": {"subsample": 0.7}},
+    "xgboost": {"rounds": 12, "early_stopping": 5, "params": {"subsample": 0.7, "min_child_weight": 20}},
     "sklearn:HistGradientBoostingClassifier": {"params": {"max_iter": 10}},
     "catboost": {"rounds": 30, "early_stopping": 5, "params": {"depth": 4}},
 }
