@@ -52,7 +52,7 @@ class XgboostTrainer:
             "kind": "xgboost",
             "task": fit.task,
             "columns": list(train.names),
-            "classes": len(fit.classes),
+            "outputs": len(fit.classes) or len(fit.quantiles),
         }
         return {MODEL: bytes(booster.save_raw("json")), DOCUMENT: canonical_json(document)}
 
