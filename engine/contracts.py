@@ -255,6 +255,18 @@ class Change:
     kind: str  # added | removed | changed
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Where Polars reads objects of a commit in place: one location an object, and the options of their storage.
+
+    `options` hold credentials: hand them to the scan and to nothing else.
+    """
+
+    objects: tuple[ObjectStat, ...]
+    locations: tuple[str, ...]
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 class SnapshotStore(Protocol):
     """Versioned data, lakeFS-shaped. A ref is a branch, a tag, a commit id, or one of those with `~n`."""
 
@@ -286,16 +298,36 @@ class SnapshotStore(Protocol):
         """Stage a file's bytes at a path of a branch. A read-only file may be linked instead of copied: nobody changes it."""
         ...
 
+    def put_many(
+        self, repository: str, branch: str, files: Mapping[str, Path], told: Callable[[int], None] | None = None
+    ) -> Sequence[ObjectStat]:
+        """Stage many files at once, by path, as fast as the store can; `told(n)` hears how many are done."""
+        ...
+
     def remove(self, repository: str, branch: str, path: str) -> None:
         """Stage a removal."""
         ...
 
+    def uncommitted(self, repository: str, branch: str) -> Sequence[Change]:
+        """List what is staged on a branch, sorted by path."""
+        ...
+
+    def reset(self, repository: str, branch: str) -> None:
+        """Forget everything staged on a branch."""
+        ...
+
     def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
-        """Commit what is staged on a branch; raises `ConflictError` when the branch moved, `StoreError` when nothing is staged."""
+        """Commit what is staged on a branch; raises `ConflictError` when the branch moved, `StoreError` when nothing is staged.
+
+        Once, even when the answer is lost on its way: a store behind a network looks before it tries again.
+        """
         ...
 
     def merge(self, repository: str, source: str, into: str, message: str, metadata: Mapping[str, str]) -> Commit:
-        """Merge a ref into a branch; raises `ConflictError` naming the paths."""
+        """Merge a ref into a branch, once as `commit` does; raises `ConflictError` naming the paths.
+
+        What is merged already gives the branch's newest commit, so a merge may be repeated.
+        """
         ...
 
     def revert(self, repository: str, branch: str, ref: str) -> Commit:
@@ -318,14 +350,28 @@ class SnapshotStore(Protocol):
         """List objects at a ref under a prefix, sorted by path."""
         ...
 
+    def stat(self, repository: str, ref: str, path: str) -> ObjectStat:
+        """Give one object's digest and size; raises `NotFoundError`."""
+        ...
+
     def diff(self, repository: str, left: str, right: str) -> Sequence[Change]:
         """List the paths that differ from `left` to `right`, sorted."""
+        ...
+
+    def merge_base(self, repository: str, left: str, right: str) -> str:
+        """Give the newest commit that both stand on; `diff` from there to `right` is what `right` did since."""
         ...
 
     def fetch(self, repository: str, ref: str, path: str) -> Path:
         """Give a local, verified file with an object's bytes; raises `NotFoundError` or `IntegrityError`."""
         ...
 
+    def scan(self, repository: str, ref: str, prefix: str = "") -> Scan:
+        """Give the objects under a prefix for a lazy read in place, by any number of workers, sorted by path.
+
+        Only what a query needs is read, so whole objects are not hashed: their sizes are checked. `fetch` verifies bytes.
+        """
+        ...
 
 __all__ = [
     "UNMEASURED",
@@ -348,6 +394,7 @@ __all__ = [
     "Predictor",
     "Progress",
     "Reading",
+    "Scan",
     "Scores",
     "SnapshotStore",
     "Source",

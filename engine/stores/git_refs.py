@@ -11,15 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 import pygit2
 
-from engine.errors import ConflictError, LockedError, NotFoundError, UsageError
+from engine.errors import ConflictError, LockedError, NotFoundError
+from engine.stores.snapshot_names import bad_name, missing, split_ref
 
-MAIN = "main"
-_BACK = re.compile(r"(?P<name>.+?)(?:~(?P<steps>\d{0,9}))?")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _STALE_SECONDS = 3.0  # git holds a reference's lock file for milliseconds; an older one lost its process
 _PATIENCE_SECONDS = 10.0
@@ -39,22 +37,17 @@ def tag_name(tag: str) -> str:
 def _full_name(kind: str, name: str) -> str:
     full = f"refs/{kind}/{name}"
     if not name.isprintable() or name.startswith("-") or not pygit2.reference_is_valid_name(full):
-        raise UsageError(f"{name!r} cannot name a branch or tag", hint="use letters, digits, `-`, `_`, `.` and `/`")
+        raise bad_name(name)
     return full
 
 
 def find_commit(repository: pygit2.Repository, ref: str) -> pygit2.Commit:
     """Find the commit of a branch, a tag, a commit id (7 digits or more), or `~n` of one; raises `NotFoundError`."""
-    match = _BACK.fullmatch(ref)
-    if match is None:
-        raise UsageError(
-            f"{ref!r} is not a ref", hint="write a branch, a tag or a commit id, with ~2 for two commits before"
-        )
-    commit = _named_commit(repository, match["name"])
-    steps = 0 if match["steps"] is None else int(match["steps"] or 1)
+    name, steps = split_ref(ref)
+    commit = _named_commit(repository, name)
     for done in range(steps):
         if not commit.parent_ids:
-            raise NotFoundError(f"{ref}: `{match['name']}` has only {done} commit(s) before it")
+            raise NotFoundError(f"{ref}: `{name}` has only {done} commit(s) before it")
         commit = commit.parents[0]
     return commit
 
@@ -70,17 +63,14 @@ def _named_commit(repository: pygit2.Repository, name: str) -> pygit2.Commit:
         except (KeyError, ValueError, pygit2.GitError):  # unknown, shared by several, or not a commit
             pass
     known = [full.split("/", 2)[2] for full in repository.references if full.startswith(("refs/heads/", "refs/tags/"))]
-    near = get_close_matches(name, known, n=3) or sorted(known)[:5]
-    raise NotFoundError(f"no branch, tag or commit `{name}`", hint=f"there is {', '.join(near)}")
+    raise missing("branch, tag or commit", name, known)
 
 
 def head_of(repository: pygit2.Repository, branch: str) -> pygit2.Commit:
     """Find the newest commit of a branch; raises `NotFoundError`."""
     found = repository.references.get(branch_name(branch))
     if found is None:
-        known = list_branches(repository)
-        near = get_close_matches(branch, known, n=3) or known[:5]
-        raise NotFoundError(f"no branch `{branch}`", hint=f"there is {', '.join(near)}")
+        raise missing("branch", branch, list_branches(repository))
     return found.peel(pygit2.Commit)
 
 

@@ -21,17 +21,19 @@ import pygit2
 from pygit2.enums import ConfigLevel, SortMode
 
 from engine.clock import Clock, SystemClock
-from engine.contracts import Change, Commit, ObjectStat
+from engine.contracts import Change, Commit, ObjectStat, Scan
 from engine.errors import ConflictError, NotFoundError, StoreError, UsageError
 from engine.stores import git_refs, git_trees
 from engine.stores.disk import disk_error, is_abandoned, owned_name, remove_tree, settle
 from engine.stores.git_commits import CommitText, read_commit, write_commit
-from engine.stores.large_files import LargeFiles, render_pointer
+from engine.stores.large_files import LargeFile, LargeFiles, render_pointer
+from engine.stores.snapshot_names import MAIN, check_path, missing_object
 from engine.stores.staging import StagedChange, StagingArea, staging_area
 
 _ATTEMPTS = 32
 # A clone runs every object through Git LFS; the file itself is plain text.
 _ATTRIBUTES = b"* filter=lfs diff=lfs merge=lfs -text\n.gitattributes !filter !diff !merge text\n"
+_KINDS = {(False, True): "added", (True, False): "removed", (True, True): "changed"}  # by: is there before, after
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 Build = Callable[[pygit2.Commit, list[pygit2.Oid]], tuple[pygit2.Oid, Sequence[pygit2.Oid]]]
@@ -78,10 +80,8 @@ class GitSnapshotStore:
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch and what is staged on it; raises `NotFoundError`, and `UsageError` for `main`."""
-        if branch == git_refs.MAIN:
-            raise UsageError(
-                f"`{git_refs.MAIN}` is not deleted: it is the published data", hint="revert its commits instead"
-            )
+        if branch == MAIN:
+            raise UsageError(f"`{MAIN}` is not deleted: it is the published data", hint="revert its commits instead")
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
             with self._alone(git, branch) as staging:
@@ -90,17 +90,30 @@ class GitSnapshotStore:
 
     def put(self, repository: str, branch: str, path: str, content: Path) -> ObjectStat:
         """Stage a file's bytes at a path of a branch; raises `StoreError` (unreadable file, full disk)."""
-        git_trees.check_path(path)
+        (staged,) = self.put_many(repository, branch, {path: content})
+        return staged
+
+    def put_many(
+        self, repository: str, branch: str, files: Mapping[str, Path], told: Callable[[int], None] | None = None
+    ) -> Sequence[ObjectStat]:
+        """Stage many files under one hold of the branch; `told(n)` hears how many are done."""
+        for path in files:
+            check_path(path)
+        staged = []
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
-            file = self._files(git).put(content)
+            for path, content in files.items():
+                file = self._files(git).put(content)
+                staged.append(ObjectStat(path, file.digest, file.size))
+                if told is not None:
+                    told(len(staged))
             with self._alone(git, branch) as staging:
-                staging.add(StagedChange(path, file.digest, file.size))
-        return ObjectStat(path, file.digest, file.size)
+                staging.add(*(StagedChange(item.path, item.digest, item.size) for item in staged))
+        return staged
 
     def remove(self, repository: str, branch: str, path: str) -> None:
         """Stage a removal; raises `NotFoundError` when the branch has no such object, committed or staged."""
-        git_trees.check_path(path)
+        check_path(path)
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
             with self._alone(git, branch) as staging:
@@ -108,6 +121,21 @@ class GitSnapshotStore:
                 if staging.read().get(path, committed) is None:
                     raise NotFoundError(f"no object `{path}` on {repository}@{branch}")
                 staging.add(StagedChange(path))
+
+    def uncommitted(self, repository: str, branch: str) -> Sequence[Change]:
+        """List what is staged on a branch and differs from its newest commit, sorted by path."""
+        with self._open(repository) as git, self._alone(git, branch) as staging:
+            tree, changes = git_refs.head_of(git, branch).tree, []
+            for path, file in sorted(staging.read().items()):
+                before = git_trees.find_object(tree, path)
+                if before != file:
+                    changes.append(Change(path, _KINDS[before is not None, file is not None]))
+        return changes
+
+    def reset(self, repository: str, branch: str) -> None:
+        """Forget everything staged on a branch."""
+        with self._open(repository) as git, self._alone(git, branch) as staging:
+            staging.clear()
 
     def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
         """Commit what is staged on a branch.
@@ -194,23 +222,48 @@ class GitSnapshotStore:
             found = [git_trees.read_object(path, blob) for path, blob in blobs]
         return sorted(found, key=lambda item: item.path)
 
+    def stat(self, repository: str, ref: str, path: str) -> ObjectStat:
+        """Give one object's digest and size; raises `NotFoundError`."""
+        with self._open(repository) as git:
+            file = self._find(git, (repository, ref, path))
+        return ObjectStat(path, file.digest, file.size)
+
     def diff(self, repository: str, left: str, right: str) -> Sequence[Change]:
         """List the paths that differ from `left` to `right`, sorted."""
         with self._open(repository) as git:
             sides = git_trees.compare(git_refs.find_commit(git, left).tree, git_refs.find_commit(git, right).tree)
-        kinds = {(False, True): "added", (True, False): "removed", (True, True): "changed"}
         return [
-            Change(path, kinds[before is not None, after is not None])
+            Change(path, _KINDS[before is not None, after is not None])
             for path, (before, after) in sorted(sides.items())
         ]
+
+    def merge_base(self, repository: str, left: str, right: str) -> str:
+        """Give the newest commit that both stand on; `diff` from there to `right` is what `right` did since."""
+        with self._open(repository) as git:
+            ours, theirs = git_refs.find_commit(git, left), git_refs.find_commit(git, right)
+            base = git.merge_base(ours.id, theirs.id)
+        if base is None:
+            raise NotFoundError(f"{repository}: {left} and {right} share no commit")
+        return str(base)
 
     def fetch(self, repository: str, ref: str, path: str) -> Path:
         """Give a local, verified file with an object's bytes; raises `NotFoundError` or `IntegrityError`."""
         with self._open(repository) as git:
-            file = git_trees.find_object(git_refs.find_commit(git, ref).tree, git_trees.check_path(path))
-            if file is None:
-                raise NotFoundError(f"no object `{path}` at {repository}@{ref}")
-            return self._files(git).open(file)
+            return self._files(git).open(self._find(git, (repository, ref, path)))
+
+    def scan(self, repository: str, ref: str, prefix: str = "") -> Scan:
+        """Give the objects' own files, each of its recorded size; raises `IntegrityError` for one that is not."""
+        items = self.list(repository, ref, prefix)
+        with self._open(repository) as git:
+            files = self._files(git)
+            return Scan(tuple(items), tuple(str(files.locate(LargeFile(item.digest, item.size))) for item in items))
+
+    def _find(self, git: pygit2.Repository, place: tuple[str, str, str]) -> LargeFile:
+        repository, ref, path = place
+        file = git_trees.find_object(git_refs.find_commit(git, ref).tree, check_path(path))
+        if file is None:
+            raise missing_object(repository, ref, path)
+        return file
 
     def _extend(
         self, git: pygit2.Repository, branch: str, text: CommitText, build: Build, staging: StagingArea | None = None
@@ -270,11 +323,11 @@ class GitSnapshotStore:
                 remove_tree(leftover)
         temporary = self.root / f".creating-{owned_name()}"
         try:
-            git = pygit2.init_repository(str(temporary), bare=True, initial_head=git_refs.MAIN)
+            git = pygit2.init_repository(str(temporary), bare=True, initial_head=MAIN)
             builder = git.TreeBuilder()
             builder.insert(".gitattributes", git.create_blob(_ATTRIBUTES), pygit2.enums.FileMode.BLOB)
             first = write_commit(git, builder.write(), [], CommitText("Create the repository"), self._clock.now())
-            git_refs.create_reference(git, git_refs.branch_name(git_refs.MAIN), first)
+            git_refs.create_reference(git, git_refs.branch_name(MAIN), first)
             for folder in ("lfs/objects", "lfs/tmp", "staging"):
                 (temporary / folder).mkdir(parents=True)
             settle(self.root, [found for found in temporary.rglob("*") if found.is_file()])

@@ -12,23 +12,11 @@ import pygit2
 from pygit2.enums import FileMode
 
 from engine.contracts import ObjectStat
-from engine.errors import ConflictError, IntegrityError, UsageError
+from engine.errors import ConflictError, IntegrityError
 from engine.stores.large_files import LargeFile, parse_pointer
+from engine.stores.snapshot_names import conflict_error
 
 Changes = Mapping[str, pygit2.Oid | None]
-_NAMED = 10  # how many paths an error lists
-
-
-def check_path(path: str) -> str:
-    """Refuse what cannot be an object's path: relative, `/` between names, none of them empty, `.`, `..` or `.git…`."""
-    names = path.split("/")
-    bad = any(name in {"", ".", ".."} or name.lower().startswith(".git") for name in names)
-    if bad or "\0" in path or "\n" in path or any("\ud800" <= character <= "\udfff" for character in path):
-        raise UsageError(
-            f"{path!r} cannot be the path of an object",
-            hint="write it relative and with /, as in flights/2013-01.parquet; `.`, `..` and `.git…` are not names",
-        )
-    return path
 
 
 def edit_tree(
@@ -158,9 +146,5 @@ def combine(base: pygit2.Tree | None, ours: pygit2.Tree, theirs: pygit2.Tree, wh
     both = their_changes.keys() & our_changes.keys()
     conflicts = sorted(path for path in both if their_changes[path] != our_changes[path])
     if conflicts:
-        more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
-        raise ConflictError(
-            f"{what}: {len(conflicts)} path(s) changed on both sides: {', '.join(conflicts[:_NAMED])}{more}",
-            hint="start the branch anew from the present state, or revert one of the two changes",
-        )
+        raise conflict_error(what, conflicts)
     return their_changes

@@ -107,6 +107,15 @@ class LargeFiles:
             hint="ingest its source again, or restore the object from a copy of the repository",
         )
 
+    def locate(self, file: LargeFile) -> Path:
+        """Give the file, looked at but not read; raises `IntegrityError` when it is missing or cut short."""
+        if not self._is_there(file):
+            raise IntegrityError(
+                f"object {file.digest[:12]} is missing or cut short in {self.root}",
+                hint="restore it from a copy of the repository, or ingest its source again",
+            )
+        return self._path(file.digest)
+
     def sweep(self) -> None:
         """Delete the unfinished copies of dead processes."""
         for path in (self.root / "tmp").glob("*-*"):

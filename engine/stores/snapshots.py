@@ -1,7 +1,8 @@
-"""Snapshot stores by URL. A path gives the embedded store: bare git repositories, objects where Git LFS keeps them.
+"""Snapshot stores by URL: a path gives the embedded store, `lakefs://`, `http://` and `https://` a lakeFS server.
 
+The embedded store is bare git repositories, with objects where Git LFS keeps them.
 Enters: a URL from the project's settings. Leaves: a `SnapshotStore`. Called by nodes and by the planner, which import
-it late; the git library is imported only when a store is opened.
+it late; a store's library is imported only when such a store is opened.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from pathlib import Path
 from engine.contracts import SnapshotStore
 from engine.errors import UsageError
 from engine.keys import digest
+from engine.stores.lakefs_endpoint import SCHEMES, SUPPORTED, parse_endpoint
 
-_SUPPORTED = "a folder (`/data/snapshots`) or `file:///data/snapshots`"
+_SUPPORTED = f"a folder (`/data/snapshots`), `file:///data/snapshots`, or {SUPPORTED}"
 
 
 def open_snapshots(url: str) -> SnapshotStore:
     """Open the store behind a URL, without touching it yet; raises `UsageError` for a scheme that is not supported."""
     scheme, separator, rest = url.partition("://")
+    if separator and scheme in SCHEMES:
+        endpoint = parse_endpoint(url)
+        from engine.stores.lakefs_snapshots import LakeFSSnapshotStore  # noqa: PLC0415 - start-up time: the SDK costs 1 s
+
+        return LakeFSSnapshotStore(endpoint)
     if separator and scheme != "file":
         raise UsageError(f"stores.snapshots: {scheme}:// is not supported", hint=f"supported: {_SUPPORTED}")
     path = rest if separator else url

@@ -47,13 +47,13 @@ class StagingArea:
         with explained("change the branch in", self.folder), hold_lock(self.folder / "lock"):
             yield
 
-    def add(self, change: StagedChange) -> None:
-        """Append one change in one write, after closing a line that a kill cut short."""
+    def add(self, *changes: StagedChange) -> None:
+        """Append changes in one write, after closing a line that a kill cut short."""
         with explained("stage a change in", self.folder), self._staged.open("ab") as file:
-            line = msgspec.json.encode(change) + b"\n"
+            lines = b"".join(msgspec.json.encode(change) + b"\n" for change in changes)
             if file.tell() and not _ends_with_newline(self._staged):
-                line = b"\n" + line
-            file.write(line)
+                lines = b"\n" + lines
+            file.write(lines)
 
     def read(self, lines_of: Path | None = None) -> Mapping[str, LargeFile | None]:
         """Give what is staged: an object for a put, `None` for a removal, by path."""
@@ -92,6 +92,11 @@ class StagingArea:
                 self.end(commit)
             else:
                 self.undo(commit)
+
+    def clear(self) -> None:
+        """Forget everything staged."""
+        with explained("forget what is staged in", self.folder):
+            self._staged.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Forget everything staged, and the folder with it: the branch is going."""
