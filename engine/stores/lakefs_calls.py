@@ -84,7 +84,7 @@ class LakeFSError(EngineError):
 class _Client(lakefs_sdk.ApiClient):  # type: ignore[misc]  # the SDK is generated and not typed in earnest
     """The SDK's client with time limits: it has none of its own."""
 
-    def request(  # noqa: PLR0913 - the signature is the SDK's
+    def request(  # noqa: PLR0913, PLR0917 - the signature is the SDK's
         self, method: Any, url: Any, query_params: Any = None, headers: Any = None, post_params: Any = None,
         body: Any = None, _preload_content: Any = True, _request_timeout: Any = None,  # noqa: FBT002 - the SDK's
     ) -> Any:  # fmt: skip

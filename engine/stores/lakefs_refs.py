@@ -38,6 +38,11 @@ class LakeFSRefs:
             more = page.pagination.has_more and (limit is None or len(found) < limit)
         return found[:limit]
 
+    def repositories(self) -> list[str]:
+        """List repositories by name."""
+        api = self.calls.repositories
+        return sorted(found.id for found in self.pages(lambda after: api.list_repositories(after=after, amount=PAGE)))
+
     def ensure_repository(self, repository: str, namespace: str | None) -> None:
         """Create a repository unless it exists; raises `UsageError` for its name, or when nothing says where its objects go."""
         try:
@@ -183,8 +188,6 @@ class LakeFSRefs:
 
     def _need_repository(self, repository: str) -> None:
         with suppress(LakeFSError):
-            known = [
-                found.id for found in self.pages(lambda after: self.calls.repositories.list_repositories(after=after))
-            ]
+            known = self.repositories()
             if repository not in known:
                 raise missing("repository", repository, known)

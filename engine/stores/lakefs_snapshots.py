@@ -35,6 +35,11 @@ class LakeFSSnapshotStore:
         self._history = LakeFSHistory(self._calls, self._refs)
         self._objects = LakeFSObjects(self._calls, self._refs, cache or ObjectCache(cache_folder()))
 
+    def repositories(self) -> Sequence[str]:
+        """List repositories by name."""
+        with self._calls.worded("listing repositories"):
+            return self._refs.repositories()
+
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists; raises `UsageError` for its name."""
         if not _REPOSITORY.fullmatch(repository):

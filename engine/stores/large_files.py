@@ -114,7 +114,7 @@ class LargeFiles:
                 f"object {file.digest[:12]} is missing or cut short in {self.root}",
                 hint="restore it from a copy of the repository, or ingest its source again",
             )
-        return self._path(file.digest)
+        return self.path_of(file.digest)
 
     def sweep(self) -> None:
         """Delete the unfinished copies of dead processes."""
