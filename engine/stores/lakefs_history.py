@@ -33,7 +33,7 @@ class LakeFSHistory:
 
     def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
         """Commit what is staged; raises `StoreError` when that is nothing, or changes nothing."""
-        key = uuid4().hex
+        key = new_request()
         wanted = sdk.CommitCreation(message=message, metadata={**metadata, REQUEST: key})
         try:
             made = self.calls.ask(
@@ -54,7 +54,7 @@ class LakeFSHistory:
         theirs, ours = self.refs.resolve(repository, source), self.refs.need_head(repository, into)
         if self.merge_base(repository, ours, theirs) == theirs:
             return read_commit(self.refs.find_commit(repository, ours))
-        key = uuid4().hex
+        key = new_request()
         wanted = sdk.Merge(message=message, metadata={**metadata, REQUEST: key}, allow_empty=True)
 
         def merge() -> Any:
@@ -75,7 +75,7 @@ class LakeFSHistory:
         undone, head = self.refs.find_commit(repository, ref), self.refs.need_head(repository, branch)
         if not undone.parents:
             raise UsageError(f"{ref} is the first commit of {repository}: there is nothing before it")
-        key, subject = uuid4().hex, undone.message.partition("\n")[0]
+        key, subject = new_request(), undone.message.partition("\n")[0]
         metadata = {"plumbline.reverts": str(undone.id), REQUEST: key}
         wanted = sdk.RevertCreation(
             ref=undone.id, parent_number=int(len(undone.parents) > 1), allow_empty=True,
@@ -144,6 +144,11 @@ class LakeFSHistory:
                 f"{what}: something is staged on the branch and not committed", hint="commit it, or reset the branch"
             )
         return self.calls.word(what, error.failure)
+
+
+def new_request() -> str:
+    """Name one wish, so that a commit of it can be recognised."""
+    return uuid4().hex
 
 
 def read_commit(commit: Any) -> Commit:

@@ -1,9 +1,16 @@
-"""What the store tests share: child processes, a small disk, and every implementation behind each contract."""
+"""What the store tests share: child processes, a small disk, and every implementation behind each contract.
+
+lakeFS is a real server when `LAKEFS_ENDPOINT` is set, and else what one said when `PLUMBLINE_RECORD` was set beside it. A live
+test deletes the repository `plumbline-contract` of that server first. What cannot be recorded (several processes at once, random
+histories, many objects) is marked `live`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
 import sys
@@ -15,8 +22,14 @@ from pathlib import Path
 import pytest
 
 from engine.stores.database import Database, open_database
+from engine.stores.snapshots import open_snapshots
+from tests.stores.lakefs_relay import Live, Relay, Replay
+from tests.stores.lakefs_server import LiveServer
 
 ROOT = Path(__file__).parents[2]
+CASSETTES = Path(__file__).parent / "cassettes"
+REPO = "plumbline-contract"
+ENDPOINT = os.environ.get("LAKEFS_ENDPOINT", "").removeprefix("http://").rstrip("/")
 
 
 def _has_postgres() -> bool:
@@ -113,3 +126,55 @@ def database(database_url: str) -> Iterator[Database]:
     found = open_database(database_url)
     yield found
     found.close()
+
+
+@pytest.fixture
+def lakefs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A server that speaks for lakeFS, without the repository."""
+    monkeypatch.setenv("PLUMBLINE_CACHE", str(tmp_path / "cache"))
+    numbers = itertools.count(1)
+    monkeypatch.setattr("engine.stores.lakefs_history.new_request", lambda: f"request-{next(numbers)}")
+    name = request.node.name.replace("[lakefs]", "").replace("test_", "", 1)
+    cassette = CASSETTES / f"{request.module.__name__.rpartition('.')[2].removeprefix('test_')}.{name}.ndjson.gz"
+    if not ENDPOINT:
+        if request.node.get_closest_marker("live"):
+            pytest.skip("needs a server: LAKEFS_ENDPOINT")
+        monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", "replayed-key")
+        monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", "replayed-secret")
+        replay = Replay(cassette)
+        with Relay(replay) as relay:
+            yield relay
+        assert replay.unknown == []
+        return
+    server = LiveServer(ENDPOINT)
+    server.delete(REPO)
+    with Relay(Live(ENDPOINT, {})) as relay:
+        yield relay
+    if os.environ.get("PLUMBLINE_RECORD") and not request.node.get_closest_marker("live"):
+        assert isinstance(relay.backend, Live)
+        relay.backend.save(cassette, {"server": f"lakeFS {server.version}"})
+
+
+def namespace_of(relay: Relay) -> str:
+    """Where new repositories of a test keep their objects; on a server no place is used twice."""
+    if isinstance(relay.backend, Live):
+        place = f"local://plumbline-{secrets.token_hex(8)}"
+        relay.backend.renamed = {place: "local://recorded"}
+        return place
+    return "local://recorded"
+
+
+@pytest.fixture(params=["embedded", "lakefs"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store of every kind, without repositories."""
+    if request.param == "embedded":
+        return str(tmp_path / "snapshots")
+    relay = request.getfixturevalue("lakefs")
+    return f"lakefs://{relay.address}?namespace={namespace_of(relay)}"
+
+
+@pytest.fixture
+def url(empty_url: str) -> str:
+    """The URL of a store of every kind, with an empty repository."""
+    open_snapshots(empty_url).ensure_repository(REPO)
+    return empty_url
