@@ -22,7 +22,6 @@ from engine.stores.snapshots import open_snapshots, tree_digest
 from tests.stores.conftest import REPO
 
 
-
 @pytest.fixture
 def store(url: str) -> SnapshotStore:
     return open_snapshots(url)
