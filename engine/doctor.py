@@ -27,6 +27,7 @@ from engine.locations import Stores
 from engine.project import Project
 from engine.spec import SettingsSpec
 from engine.stores.disk import is_abandoned
+from engine.stores.lakefs_endpoint import is_server, parse_endpoint, probe
 
 Status = Literal["ok", "warn", "fail"]
 Finding = tuple[Status, str, str | None]  # the status, what was found, what to do next
@@ -224,8 +225,11 @@ def check_artefacts(project: Project) -> Finding:
 
 
 def check_snapshots(project: Project) -> Finding:
-    """Ask for a snapshot store that opens."""
+    """Ask for a snapshot store that opens; a server has to answer, and to know the access key."""
     stores = _stores(project)
+    if is_server(stores.snapshots_url):
+        endpoint = parse_endpoint(stores.snapshots_url)
+        return "ok", f"{endpoint.label}, version {probe(endpoint)}", None
     if "://" not in stores.snapshots_url and not Path(stores.snapshots_url).exists():
         return "ok", "not there yet; the first run makes it", None
     broken = [str(path) for path in _repositories(Path(stores.snapshots_url)) if not (path / "HEAD").is_file()]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
-from engine.errors import UsageError
+from engine.errors import EngineError, UsageError
 from engine.project import Project, find_project
 
 
@@ -58,6 +59,28 @@ def project_of(arguments: argparse.Namespace) -> Project:
     if not root.is_dir():
         raise UsageError(f"--project {arguments.project}: no such folder")
     return Project(root.resolve())
+
+
+def snapshots_of(arguments: argparse.Namespace) -> str:
+    """Give the snapshot store's URL: `--snapshots`, else what the project's pipelines say under `stores`.
+
+    Raises `UsageError` when they say different things.
+    """
+    project = project_of(arguments)
+    if arguments.snapshots is not None:
+        return project.locate(arguments.snapshots, "snapshots")
+    from engine.config import compose, list_pipelines, load_settings  # noqa: PLC0415 - Hydra, only where it is needed
+    from engine.locations import Stores  # noqa: PLC0415
+
+    found: dict[str, str] = {}
+    for name in list_pipelines(project):
+        with suppress(EngineError):  # a mistake in a pipeline is for `engine check` to tell
+            settings = load_settings(compose(project, (f"pipeline={name}",)))
+            found.setdefault(Stores(project, settings).snapshots_url, name)
+    if len(found) > 1:
+        listed = "; ".join(f"{name}: {url}" for url, name in found.items())
+        raise UsageError(f"the project's pipelines use several snapshot stores ({listed})", hint="say --snapshots URL")
+    return next(iter(found), project.locate(None, "snapshots"))
 
 
 def split_overrides(rest: Sequence[str]) -> list[str]:

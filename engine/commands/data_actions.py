@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from engine.commands.arguments import print_json, project_of, say, show
+from engine.commands.arguments import print_json, say, show, snapshots_of
 from engine.commands.data_sources import do_profile, do_snapshot, do_validate
 from engine.commands.data_words import diff_words, findings_words
 from engine.commands.gc import collect
@@ -171,7 +171,7 @@ def _repository(arguments: argparse.Namespace) -> Repository:
         raise UsageError(
             f"engine data {arguments.word}: unknown argument {arguments.rest[0]}", hint="engine data --help"
         )
-    store = open_snapshots(project_of(arguments).locate(arguments.snapshots, "snapshots"))
+    store = open_snapshots(snapshots_of(arguments))
     if arguments.repository not in store.repositories():
         known = ", ".join(store.repositories())
         hint = f"there is {known}" if known else "`engine data snapshot pipeline=…` makes it"

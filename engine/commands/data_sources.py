@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.commands.arguments import print_json, project_of, say, show
+from engine.commands.arguments import print_json, project_of, say, show, snapshots_of
 from engine.commands.data_words import findings_words, profile_words
 from engine.errors import ExitCode, NotFoundError, UsageError
 
@@ -103,7 +103,7 @@ def _profile(arguments: argparse.Namespace, name: str, overrides: Sequence[str])
 
     now = SystemClock().now()
     if arguments.ref is not None:
-        store = open_snapshots(project_of(arguments).locate(arguments.snapshots, "snapshots"))
+        store = open_snapshots(snapshots_of(arguments))
         return profile_table(name, Repository(store, arguments.repository).scan(arguments.ref, name).collect(), now)
     if overrides:
         return profile_table(name, _reader(arguments, overrides).read(name).frame, now)

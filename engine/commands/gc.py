@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.clock import SystemClock
-from engine.commands.arguments import Parser, print_json, project_of, show
+from engine.commands.arguments import Parser, print_json, project_of, show, snapshots_of
 from engine.commands.tables import render_table
 from engine.errors import UsageError
 from engine.report.numbers import format_bytes
@@ -65,7 +65,7 @@ def collect(arguments: argparse.Namespace, *, only_data: bool) -> int:
         artefacts=LocalArtefactStore(Path(project.locate(arguments.artefacts, "artefacts"))),
         registry=Registry(open_database(project.locate(arguments.state, "state.db"))),
         runs_root=project.root / arguments.runs_dir,
-        snapshots=open_snapshots(project.locate(arguments.snapshots, "snapshots")),
+        snapshots=open_snapshots(snapshots_of(arguments)),
         clock=SystemClock(),
         only_data=only_data,
     )

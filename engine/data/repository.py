@@ -18,6 +18,7 @@ from engine.contracts import ObjectStat, SnapshotStore
 from engine.data_records import SnapshotCommit, SnapshotSource
 from engine.errors import NotFoundError, StoreError, UsageError
 from engine.nodes.audited import AuditRecord, read_audit
+from engine.nodes.frames import scan_objects
 
 _RECORDS = ".plumbline/"
 
@@ -56,8 +57,7 @@ class Repository:
     def scan(self, ref: str, source: str, only: Sequence[str] | None = None) -> pl.LazyFrame:
         """Scan a source's rows at a ref, or those of some of its objects; raises `NotFoundError`."""
         paths = only if only is not None else [item.path for item in self.objects(ref, self.require(ref, source))]
-        files = [self.store.fetch(self.name, ref, path) for path in paths]
-        return pl.scan_parquet(files, glob=False, missing_columns="insert", extra_columns="ignore")
+        return scan_objects(self.store, (self.name, self.store.resolve(self.name, ref)), paths)
 
 
 def list_sources(repository: Repository, ref: str) -> list[SnapshotSource]:

@@ -6,13 +6,15 @@ Parquet for rows (fixed row groups, so the bytes are the same for any thread cou
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from engine.contracts import Artefact, Work
+from engine.contracts import Artefact, SnapshotStore, Work
+from engine.errors import NotFoundError, UnavailableError
 from engine.keys import Json, canonical_json
 from engine.stores.snapshots import open_snapshots
 
@@ -51,9 +53,40 @@ def read_rows(
     described: Mapping[str, Any] = read_document(folder / "source.json")
     store = open_snapshots(snapshots)
     commit, repository = str(notes["commit"]), str(notes["repository"])
-    paths = [store.fetch(repository, commit, item["path"]) for item in described["objects"]]
-    wanted = list(columns) if columns is not None else None
-    return pl.read_parquet(paths, columns=wanted, glob=False).rechunk()  # once, not at every use of a column
+    rows = scan_objects(store, (repository, commit), [item["path"] for item in described["objects"]])
+    wanted = rows if columns is None else rows.select(columns)
+    return collect(wanted, f"{repository}@{commit[:12]}").rechunk()  # once, not at every use of a column
+
+
+def scan_objects(store: SnapshotStore, place: tuple[str, str], paths: Sequence[str]) -> pl.LazyFrame:
+    """Scan Parquet objects of a repository at a commit where they lie, reading only what a query needs of them.
+
+    Objects on this machine are verified first (once a process); of those behind a network, the server vouches for the commit.
+    """
+    repository, commit = place
+    prefix = os.path.commonprefix(list(paths))  # noqa: RUF071 - a listing's prefix is one of characters
+    found = store.scan(repository, commit, prefix)
+    places = dict(zip((item.path for item in found.objects), found.locations, strict=True))
+    if not found.options:
+        places = {path: str(store.fetch(repository, commit, path)) for path in paths}
+    missing = [path for path in paths if path not in places]
+    if missing:
+        raise NotFoundError(f"no object `{missing[0]}` at {repository}@{commit}")
+    return pl.scan_parquet(
+        [places[path] for path in paths], glob=False, missing_columns="insert", extra_columns="ignore",
+        storage_options=dict(found.options) or None,
+    )  # fmt: skip
+
+
+def collect(rows: pl.LazyFrame, what: str) -> pl.DataFrame:
+    """Run a scan; raises `UnavailableError` when its bytes cannot be had. The words never hold what logs in."""
+    try:
+        return rows.collect()
+    except (OSError, pl.exceptions.ComputeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnavailableError(
+            f"reading {what}: {reason}", hint="see whether the snapshot store is there: `engine doctor`; then run again"
+        ) from None
 
 
 def source_paths(work: Work, artefact: Artefact) -> tuple[Path, ...]:

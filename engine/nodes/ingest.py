@@ -24,7 +24,7 @@ from engine.nodes.audited import AuditRecord, read_audit
 from engine.nodes.branches import sweep_abandoned
 from engine.nodes.declared import REFERENCE, Declared, read_declared
 from engine.nodes.expectations import LastGood, Surroundings
-from engine.nodes.frames import read_source, write_document
+from engine.nodes.frames import collect, read_source, scan_objects, write_document
 from engine.nodes.partitions import in_order
 from engine.nodes.publish import (
     Change,
@@ -74,9 +74,7 @@ def checkout(work: Work) -> Mapping[str, Json]:
     if known is not None and known.declaration == declared.declaration:
         report = release_findings(known.report, known.released) if known.released else known.report
         return _finish(target, msgspec.structs.replace(known, report=report), commit)
-    frame = pl.concat(
-        [pl.read_parquet(store.fetch(spec.repository, commit, item.path), glob=False) for item in objects]
-    )
+    frame = collect(scan_objects(store, (spec.repository, commit), [item.path for item in objects]), f"source `{name}`")
     report = audit(frame, spec, name, Surroundings(_references(target))).report
     partitions = describe_partitions(in_order(frame, spec), spec)
     draft = Draft(name, "", "", _schema(frame), partitions, {}, report, key_of(spec))
@@ -179,7 +177,7 @@ def _surroundings(target: Publication, known: AuditRecord | None, kept: Sequence
     spec, store = target.spec, target.store
 
     def scan(paths: Sequence[str]) -> pl.LazyFrame:
-        return pl.scan_parquet([store.fetch(spec.repository, target.head, path) for path in paths], glob=False)
+        return scan_objects(store, (spec.repository, target.head), paths)
 
     before = list(target.present)
     lasts = [known.partitions[label].last for label in kept] if known is not None else []

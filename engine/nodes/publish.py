@@ -201,10 +201,10 @@ def _write_branch(
     repository, store = target.spec.repository, target.store
     branch = ingest_branch(target.name, target.work.place.run_id)
     store.create_branch(repository, branch, target.head)
-    objects = list(change.same)
-    for path, file in change.fresh.items():
-        objects.append(store.put(repository, branch, path, file))
-        target.work.progress("storing", None, (len(objects) - len(change.same)) / len(change.fresh))
+    stored = store.put_many(
+        repository, branch, change.fresh, lambda done: target.work.progress("storing", None, done / len(change.fresh))
+    )
+    objects = [*change.same, *stored]
     for path in change.gone:
         store.remove(repository, branch, path)
     for path, record in records(sorted(objects, key=lambda item: item.path)).items():

@@ -10,8 +10,6 @@ import base64
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -20,7 +18,8 @@ from engine.errors import UnavailableError, UsageError
 
 SCHEMES = ("lakefs", "lakefs+http", "lakefs+https", "http", "https")
 SUPPORTED = "`lakefs://host:8000?namespace=s3://bucket/prefix` (lakeFS)"
-_OPTIONS = ("namespace", "region")
+_OPTIONS = ("namespace", "region", "gateway", "read")
+_READS = ("gateway", "copy")
 _REFERENCE = re.compile(r"(\$\{\s*secret\s*:\s*\w+\s*\}):(\$\{\s*secret\s*:\s*\w+\s*\})")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -42,11 +41,17 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class LakeFSEndpoint:
-    """A server (`base`: scheme, host, port), where new repositories keep their objects, and references to the key pair."""
+    """A server (`base`: scheme, host, port), where new repositories keep their objects, and references to the key pair.
+
+    Rows are read through the server's S3 `gateway` (at `base` unless it says another place), or, with `read="copy"`, from
+    verified copies on this machine, where nothing but the API gets through.
+    """
 
     base: str
     namespace: str | None = None
     region: str = "us-east-1"
+    gateway: str | None = None
+    read: str = "gateway"
     references: tuple[str, str] | None = None
 
     @property
@@ -66,6 +71,15 @@ class LakeFSEndpoint:
             if key and secret:
                 return KeyPair(key, secret)
         raise UnavailableError(f"no access key for {self.label}", hint=f"set {' and '.join(_VARIABLES[0])}")
+
+
+def is_server(url: str) -> bool:
+    """Say whether a URL is that of a lakeFS server.
+
+    >>> is_server("lakefs://data.example.com"), is_server("/data/snapshots")
+    (True, False)
+    """
+    return url.partition("://")[0] in SCHEMES and "://" in url
 
 
 def parse_endpoint(url: str) -> LakeFSEndpoint:
@@ -114,11 +128,22 @@ def _options(query: str) -> dict[str, str]:
             f"stores.snapshots: `{bad[0]}` is not an option of a lakeFS URL",
             hint=f"options: {', '.join(_OPTIONS)}, each once and with a value",
         )
-    return {name: values[0].rstrip("/") for name, values in given.items()}
+    found = {name: values[0].rstrip("/") for name, values in given.items()}
+    if found.get("read", "gateway") not in _READS:
+        raise UsageError(f"stores.snapshots: read={found['read']} is not known", hint=f"allowed: {', '.join(_READS)}")
+    if not found.get("gateway", "http://").startswith(("http://", "https://")):
+        raise UsageError(
+            f"stores.snapshots: gateway={found['gateway']} is not an address",
+            hint="write https://s3.lakefs.example.com",
+        )
+    return found
 
 
 def probe(endpoint: LakeFSEndpoint) -> str:
     """Ask the server, logged in, for its version, within three seconds; raises `UnavailableError` saying what is wrong."""
+    import urllib.error  # noqa: PLC0415 - start-up time: only a doctor asks
+    import urllib.request  # noqa: PLC0415
+
     pair = endpoint.key_pair()
     token = base64.b64encode(f"{pair.key}:{pair.secret}".encode()).decode()
     request = urllib.request.Request(f"{endpoint.base}/api/v1/config", headers={"Authorization": f"Basic {token}"})  # noqa: S310

@@ -108,16 +108,21 @@ class LakeFSObjects:
         return self._cache.find(item.digest, item.size) or self._calls.ask(download)
 
     def scan(self, repository: str, commit: str, items: Sequence[ObjectStat]) -> Scan:
-        """Give the objects' places in the server's S3 gateway (path style), and what logs in there."""
+        """Give the objects' places in the server's S3 gateway (path style), and what logs in there; or verified copies."""
         endpoint = self._calls.endpoint
+        if endpoint.read == "copy":
+            with ThreadPoolExecutor(UPLOADS, "download") as pool:
+                copies = pool.map(lambda item: str(self.fetch(repository, commit, item)), items)
+                return Scan(tuple(items), tuple(copies))
+        gateway = endpoint.gateway or endpoint.base
         pair = endpoint.key_pair()
         options = {
             "aws_access_key_id": pair.key,
             "aws_secret_access_key": pair.secret,
-            "aws_endpoint_url": endpoint.base,
+            "aws_endpoint_url": gateway,
             "aws_region": endpoint.region,
             "aws_virtual_hosted_style_request": "false",
-            "aws_allow_http": str(endpoint.base.startswith("http:")).lower(),
+            "aws_allow_http": str(gateway.startswith("http:")).lower(),
         }
         return Scan(tuple(items), tuple(f"s3://{repository}/{commit}/{item.path}" for item in items), options)
 

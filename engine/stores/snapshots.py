@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.contracts import SnapshotStore
 from engine.errors import UsageError
 from engine.keys import digest
-from engine.stores.lakefs_endpoint import SCHEMES, SUPPORTED, parse_endpoint
+from engine.stores.lakefs_endpoint import SUPPORTED, is_server, parse_endpoint
 
 _SUPPORTED = f"a folder (`/data/snapshots`), `file:///data/snapshots`, or {SUPPORTED}"
 
@@ -20,7 +20,7 @@ _SUPPORTED = f"a folder (`/data/snapshots`), `file:///data/snapshots`, or {SUPPO
 def open_snapshots(url: str) -> SnapshotStore:
     """Open the store behind a URL, without touching it yet; raises `UsageError` for a scheme that is not supported."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SCHEMES:
+    if is_server(url):
         endpoint = parse_endpoint(url)
         from engine.stores.lakefs_snapshots import LakeFSSnapshotStore  # noqa: PLC0415 - start-up time: the SDK costs 1 s
 
