@@ -140,22 +140,23 @@ class GitSnapshotStore:
     def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
         """Commit what is staged on a branch.
 
-        Raises `ConflictError` when other programs keep moving the branch, `StoreError` when nothing is staged.
+        Raises `ConflictError` when other programs keep moving the branch, `StoreError` when nothing is staged that differs.
         """
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
             with self._alone(git, branch) as staging:
                 staged = staging.read()
                 if not staged:
-                    raise StoreError(
-                        f"nothing is staged on {repository}@{branch}", hint="put or remove something first"
-                    )
+                    raise _nothing(repository, branch)
                 self._files(git).settle(file for file in staged.values() if file is not None)
                 blobs = {path: git.create_blob(render_pointer(file)) if file else None for path, file in staged.items()}
 
                 def build(head: pygit2.Commit, written: list[pygit2.Oid]) -> tuple[pygit2.Oid, Sequence[pygit2.Oid]]:
                     written += [blob for blob in blobs.values() if blob is not None]
-                    return git_trees.edit_tree(git, head.tree, blobs, written), [head.id]
+                    tree = git_trees.edit_tree(git, head.tree, blobs, written)
+                    if tree == head.tree_id:
+                        raise _nothing(repository, branch)
+                    return tree, [head.id]
 
                 return self._extend(git, branch, CommitText(message, metadata), build, staging)
 
@@ -363,6 +364,10 @@ class GitSnapshotStore:
     def _staging(self, git: pygit2.Repository, branch: str) -> StagingArea:
         git_refs.branch_name(branch)
         return staging_area(Path(git.path) / "staging", branch)
+
+
+def _nothing(repository: str, branch: str) -> StoreError:
+    return StoreError(f"nothing is staged on {repository}@{branch}", hint="put or remove something first")
 
 
 @contextmanager

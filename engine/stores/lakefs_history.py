@@ -21,6 +21,7 @@ from engine.stores.lakefs_refs import PAGE, LakeFSRefs
 from engine.stores.snapshot_names import conflict_error
 
 REQUEST = "plumbline.request"
+_SERVERS_OWN = ".lakefs."  # what the server notes of a merge or revert
 _LOOKED_BACK = 100  # newest commits that are searched for a request: others write to the branch too
 
 
@@ -153,7 +154,8 @@ def new_request() -> str:
 
 def read_commit(commit: Any) -> Commit:
     """Give a commit in the contract's terms."""
-    metadata = {name: value for name, value in (commit.metadata or {}).items() if name != REQUEST}
+    found = commit.metadata or {}
+    metadata = {name: value for name, value in found.items() if name != REQUEST and not name.startswith(_SERVERS_OWN)}
     at = isoformat(datetime.fromtimestamp(commit.creation_date, UTC))
     return Commit(commit.id, tuple(commit.parents), commit.message, metadata, at)
 

@@ -7,6 +7,7 @@ histories, many objects) is marked `live`.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import pwd
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.contracts import Commit, SnapshotStore
 from engine.stores.database import Database, open_database
 from engine.stores.snapshots import open_snapshots
 from tests.stores.lakefs_relay import Live, Relay, Replay
@@ -178,3 +180,35 @@ def url(empty_url: str) -> str:
     """The URL of a store of every kind, with an empty repository."""
     open_snapshots(empty_url).ensure_repository(REPO)
     return empty_url
+
+
+@pytest.fixture
+def store(url: str) -> SnapshotStore:
+    return open_snapshots(url)
+
+
+@pytest.fixture
+def put(store: SnapshotStore, tmp_path: Path) -> Callable[[str, dict[str, bytes]], None]:
+    def stage(branch: str, files: dict[str, bytes]) -> None:
+        for path, content in files.items():
+            source = tmp_path / "source"
+            source.write_bytes(content)
+            staged = store.put(REPO, branch, path, source)
+            assert (staged.path, staged.digest, staged.size) == (
+                path,
+                hashlib.sha256(content).hexdigest(),
+                len(content),
+            )
+
+    return stage
+
+
+@pytest.fixture
+def save(
+    store: SnapshotStore, put: Callable[[str, dict[str, bytes]], None]
+) -> Callable[[str, dict[str, bytes]], Commit]:
+    def stage_and_commit(branch: str, files: dict[str, bytes]) -> Commit:
+        put(branch, files)
+        return store.commit(REPO, branch, f"save {sorted(files)}", {})
+
+    return stage_and_commit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -24,13 +25,25 @@ class LiveServer:
         return str(self._ask("GET", "/config")["version_config"]["version"])
 
     def delete(self, repository: str) -> None:
-        """Delete a repository, if it is there."""
+        """Delete a repository, if it is there, and wait until the server has forgotten it: it caches for seconds."""
+        deadline = time.monotonic() + 60
+        while self._has(repository):
+            self._try("DELETE", f"/repositories/{repository}?force=true")
+            assert time.monotonic() < deadline, f"{repository} cannot be deleted"
+            time.sleep(0.2)
+
+    def _has(self, repository: str) -> bool:
+        return self._try("GET", f"/repositories/{repository}")
+
+    def _try(self, method: str, path: str) -> bool:
         try:
-            self._ask("DELETE", f"/repositories/{repository}?force=true")
+            self._ask(method, path)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise
             error.close()
+            return False
+        return True
 
     def _ask(self, method: str, path: str) -> Any:
         pair = f"{os.environ['LAKEFS_ACCESS_KEY_ID']}:{os.environ['LAKEFS_SECRET_ACCESS_KEY']}"
