@@ -3,7 +3,7 @@
     live      store -> faults -> recorder -> a real lakeFS server     (LAKEFS_ENDPOINT is set)
     replay    store -> faults -> a cassette of what that server said
 
-A cassette is gzipped NDJSON: a header line, then one exchange a line, those of one request in the order of its answers. A request is known by method,
+A cassette is gzipped NDJSON: a header line, then one exchange a line, those of one request in order. A request is known by method,
 path with query, and body; of several alike the earliest answer that was not given yet counts, the last one stays. No header of
 a request is kept but its byte range, so neither keys nor signatures are ever in a cassette. A byte range that nobody asked for
 (another version of Polars asks for others) is put together from those that the server gave.
