@@ -373,6 +373,7 @@ class SnapshotStore(Protocol):
         """
         ...
 
+
 __all__ = [
     "UNMEASURED",
     "Artefact",
