@@ -233,7 +233,7 @@ def test_a_doctor_hears_the_version_and_what_is_wrong(lakefs: Relay) -> None:
 def test_urls_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for bad in (
         "lakefs://key:secret-word@host", "lakefs://host:99999", "lakefs://", "lakefs://host?colour=blue", "lakefs://host?read=x",
-        "lakefs://host?gateway=ftp://x", "lakefs://host?region=", "lakefs://ho st",
+        "lakefs://host/x", "lakefs://host?gateway=ftp://x", "lakefs://host?region=", "lakefs://ho st",
     ):  # fmt: skip
         with pytest.raises(UsageError) as caught:
             open_snapshots(bad)
