@@ -234,6 +234,10 @@ def test_random_histories_match_a_model(tmp_path_factory: pytest.TempPathFactory
                     state[branch][path] = data.draw(st.sampled_from([b"x", b"y", b"z"]))
                     (folder / "source").write_bytes(state[branch][path])
                     store.put(REPO, branch, path, folder / "source")
+            if state[branch] == before:
+                with pytest.raises(StoreError, match="nothing is staged"):
+                    store.commit(REPO, branch, f"step {step}", {})
+                continue
             store.commit(REPO, branch, f"step {step}", {})
             changed = {
                 path for path in before.keys() | state[branch].keys() if before.get(path) != state[branch].get(path)
