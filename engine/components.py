@@ -27,7 +27,7 @@ from engine.project import shipped
 from engine.spec.probes import Probe
 
 Role: TypeAlias = Literal[
-    "source", "trainer", "splitter", "gate", "online", "trigger", "monitor", "notifier"
+    "source", "trainer", "splitter", "gate", "online", "trigger", "monitor", "notifier", "tracker"
 ]  # fmt: skip
 ENTRY_POINT_GROUP = "plumbline.plugins"
 _MODULE_PREFIX = "plumbline_plugins"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -25,7 +26,7 @@ from engine.modelling import (
     Trainer,
     is_told,
 )
-from engine.records import GateResult, NodeOutput
+from engine.records import Event, GateResult, NodeOutput, RunRecord
 from engine.snapshotting import Change, Commit, ObjectStat, Scan, SnapshotStore
 
 if TYPE_CHECKING:
@@ -141,6 +142,46 @@ class Gate(Protocol):
 
     def decide(self, name: str, evidence: Evidence) -> GateResult:
         """Judge; raises nothing for bad numbers, which are a verdict."""
+        ...
+
+
+# --- trackers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredRun:
+    """What a tracker is told of a run: its record, parameters by path, numbers, tags, journal, files; no secret is in it.
+
+    `edges` maps a node to those that it needs, `package` is the folder of the registered model, `alias` what a promotion moves.
+    """
+
+    record: RunRecord
+    project: str
+    root: Path
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    events: tuple[Event, ...]
+    edges: Mapping[str, tuple[str, ...]]
+    files: tuple[Path, ...]
+    package: Path | None
+    alias: str
+
+    @staticmethod
+    def milliseconds(at: str | None) -> int | None:
+        """Give a moment (RFC 3339) in milliseconds since 1970.
+
+        >>> MirroredRun.milliseconds("1970-01-01T00:00:01.500Z")
+        1500
+        """
+        return None if at is None else round(datetime.fromisoformat(at).timestamp() * 1000)
+
+
+class Tracker(Protocol):
+    """Somebody who keeps a copy of runs. It owns nothing: what it does not take is sent again later."""
+
+    def mirror(self, run: MirroredRun) -> str:
+        """Tell of a run, new or again (the same run twice is one there); gives its id. Raises `UnavailableError`."""
         ...
 
 

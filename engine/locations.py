@@ -11,6 +11,7 @@ from engine.project import Project
 from engine.spec import SettingsSpec
 from engine.stores.artefacts import LocalArtefactStore
 from engine.stores.database import Database, open_database
+from engine.stores.outbox import Outbox
 from engine.stores.registry import Registry
 from engine.stores.runs_index import RunsIndex
 from engine.stores.sweeps_index import SweepsIndex
@@ -60,6 +61,11 @@ class Stores:
     def index(self) -> RunsIndex:
         """The index of runs."""
         return RunsIndex(self.database)
+
+    @property
+    def outbox(self) -> Outbox:
+        """What trackers have not been told."""
+        return Outbox(self.database)
 
     @property
     def sweeps(self) -> SweepsIndex:

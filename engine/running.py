@@ -29,6 +29,7 @@ from engine.provenance import GitProbe, read_environment
 from engine.recording import Documents, Shown, complete_record, report_content
 from engine.records import Event, NodeCounts, NodeResult, RunAnswer, RunRecord
 from engine.runs import RunFolder, create_folder, list_folders, previous_run, write_start
+from engine.trackers.posting import post, start_sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ def carry_out(
     folder.write(folder.report.name, render_report(content).encode())
     folder.write_record(record)
     stores.index.record_run(record, str(folder.path))
+    if post(stores, record, planned.declared.config.values, str(folder.path), around.clock):
+        start_sender(stores)
     return record
 
 

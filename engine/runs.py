@@ -77,6 +77,19 @@ class RunFolder:
         plan: ExecutionPlan = _read(self.path / _FILES["plan"], ExecutionPlan)
         return plan
 
+    def read_config(self) -> dict[str, Any]:
+        """Read `config.yaml`; empty when it is missing or cannot be read."""
+        import yaml  # noqa: PLC0415 - start-up time
+
+        try:
+            found = yaml.load(
+                (self.path / _FILES["config"]).read_bytes(),
+                Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - both are safe
+            )
+        except (OSError, yaml.YAMLError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Mark the run as going on; the mark goes with the process, however that ends."""

@@ -1,12 +1,12 @@
 """What Hydra finds of the engine: a launcher that runs a sweep as one merged DAG, and sweepers that know it.
 
-Hydra imports every module of this namespace whenever it starts, so nothing here imports more than Hydra itself; the work
-is in `engine.sweeps`, to which the launcher hands each batch through the task that the engine gave to Hydra.
+Hydra imports every module of this namespace whenever it starts, so nothing here imports more than Hydra itself. The work
+is in `engine.sweeps`, to which the launcher hands each batch through the task that the engine gave to Hydra. Annotations
+are not postponed: Hydra runs this module before it is in `sys.modules`, where dataclasses would look for their names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -57,22 +57,34 @@ class OptunaSweeper(Sweeper):
         return self._task.search(options, arguments, self._context.config_loader)
 
 
-_OPTUNA = {
-    "_target_": "hydra_plugins.plumbline.OptunaSweeper",
-    "n_trials": 20,
-    "n_jobs": None,
-    "sampler": "tpe",
-    "pruner": None,
-    "seed": 0,
-    "study_name": None,
-    "storage": None,
-    "sampler_options": {},
-    "pruner_options": {},
-    "timeout": None,
-    "params": {},
-}
-_SWEEPER = {"_target_": "hydra_plugins.plumbline.PlumblineSweeper", "max_batch_size": None, "params": None}
+@dataclass
+class OptunaConf:
+    """What may be set under `hydra.sweeper`; `engine.sweeps.optuna_search` says what it means."""
+
+    _target_: str = "hydra_plugins.plumbline.OptunaSweeper"
+    n_trials: int = 20
+    n_jobs: int | None = None
+    sampler: str = "tpe"
+    pruner: str | None = None
+    seed: int = 0
+    study_name: str | None = None
+    storage: str | None = None
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    pruner_options: dict[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SweeperConf:
+    """Hydra's own settings of a sweep by combinations."""
+
+    _target_: str = "hydra_plugins.plumbline.PlumblineSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/launcher", name="plumbline", node={"_target_": "hydra_plugins.plumbline.PlumblineLauncher"})
-_STORE.store(group="hydra/sweeper", name="plumbline", node=_SWEEPER)
-_STORE.store(group="hydra/sweeper", name="optuna", node=_OPTUNA)
+_STORE.store(group="hydra/sweeper", name="plumbline", node=SweeperConf)
+_STORE.store(group="hydra/sweeper", name="optuna", node=OptunaConf)

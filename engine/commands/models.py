@@ -49,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
     named["show"].add_argument(
         "version", nargs="?", default="champion", help="a number or an alias (default: champion)"
     )
+    named["show"].add_argument("--how", action="store_true", help="what exactly produced it, and how to do it again")
     named["promote"].add_argument("version", type=int, help="the version's number")
     named["promote"].add_argument("--force", action="store_true", help="promote a version that its gates refused")
     for name in ("promote", "rollback"):
@@ -101,8 +102,15 @@ def _row(listed: ListedModel) -> list[str | int | float | None]:
 
 def _show(arguments: argparse.Namespace) -> int:
     registry = _registry(arguments)
+    names = registry.names()
+    if arguments.how and arguments.model not in names and len(names) == 1:  # `engine models show champion --how`
+        arguments.model, arguments.version = names[0], arguments.model
     version = _find(registry, arguments.model, arguments.version)
     folder = _artefacts(arguments).open(version.digest)
+    if arguments.how:
+        from engine.commands.models_how import tell_how  # noqa: PLC0415 - only for --how
+
+        return tell_how(version, folder, project_of(arguments).root / "runs", as_json=arguments.json)
     if arguments.json:
         print_json({"version": version, "package": str(folder), "files": _files(folder)})
         return 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.commands.arguments import print_json, show
 from engine.commands.tables import render_table
-from engine.errors import UsageError
+from engine.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from engine.config import SweepFacts
@@ -41,7 +41,11 @@ class SweepCommand:
 
     def search(self, options: dict[str, Any], facts: SweepFacts) -> Any:
         """Let Optuna propose the trials."""
-        raise UsageError(f"no search yet: {sorted(options)}, {len(facts.space)}")
+        try:
+            from engine.sweeps.optuna_search import SearchOptions, search  # noqa: PLC0415 - a second of imports
+        except ImportError as error:
+            raise UnavailableError(f"hydra/sweeper=optuna: {error}", hint="pip install 'plumbline[optuna]'") from error
+        return search(self._open(facts), SearchOptions.read(options), facts)
 
     def conclude(self) -> int:
         """Judge the best trial and tell how it went; gives the exit code, 0 when there was no sweep."""

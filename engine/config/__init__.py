@@ -7,12 +7,14 @@ from engine.config.loading import load_plugins, load_settings, load_spec, shippe
 from engine.config.schemas import check_schemas, generate_schemas, write_schemas
 from engine.config.secrets import resolve_secret
 from engine.config.several import Composer
+from engine.config.swept import SweptOverride, read_swept
 
 __all__ = [
     "ComposedConfig",
     "Composer",
     "Origin",
     "SweepFacts",
+    "SweptOverride",
     "attach_places",
     "check_schemas",
     "compose",
@@ -22,6 +24,7 @@ __all__ = [
     "load_settings",
     "load_spec",
     "needs_hydra",
+    "read_swept",
     "resolve_secret",
     "run_hydra",
     "shipped_plugins",

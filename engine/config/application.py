@@ -48,6 +48,9 @@ class SweepTask(Protocol):
 
 
 _HYDRA_KEY = re.compile(r"^[~+]{0,2}hydra[./]")
+_FREE_KEYS = re.compile(
+    r"^hydra\.sweeper\.(params|sampler_options|pruner_options)\b"
+)  # mappings that Hydra holds closed
 _HYDRA_NODE = re.compile(r"^hydra\s*:|^\s*-\s*(override\s+)?/?hydra/", re.MULTILINE)
 _FIXED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
 
@@ -65,8 +68,8 @@ def needs_hydra(argv: Sequence[str], project: Project | None = None) -> bool:
     return project is not None and _sets_hydra(project.conf / "config.yaml")
 
 
-def run_hydra(project: Project, argv: Sequence[str], task: Task, sweep: SweepTask) -> None:
-    """Give a command line to Hydra: call `task` for a plain run, and give the jobs of a sweep to `sweep` in batches.
+def run_hydra(project: Project, argv: Sequence[str], task: Task, sweep: SweepTask | None = None) -> None:
+    """Give a command line to Hydra: plain runs go to `task`, the jobs of a sweep to `sweep` in batches, or to `task` one by one.
 
     The first error of a job is raised after the other jobs of its batch have run. Raises `UsageError` for what Hydra
     refuses.
@@ -159,6 +162,8 @@ def _admit_unmentioned(project: Project, arguments: argparse.Namespace) -> dict[
         if is_value and key.split(".")[0] in ROOT_KEYS:
             written[f"++{key}"] = key
             rewritten.append(f"++{text}")
+        elif _FREE_KEYS.match(key):
+            rewritten.append(f"++{text}")
         else:
             rewritten.append(text)
         plain.append(text)
@@ -211,7 +216,7 @@ class _Job:
 
     project: Project
     task: Task
-    sweep: SweepTask
+    sweep: SweepTask | None
     written: Mapping[str, str]
     failures: list[BaseException]
     facts: SweepFacts
@@ -225,16 +230,20 @@ class _Job:
 
     def launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[Any]:
         """Run a batch of a sweep."""
+        sweep, asked = self.sweep, [[_as_written(text, self.written) for text in job] for job in jobs]
+        if sweep is None:
+            return [self._guarded(lambda words=words: self.task(compose(self.project, words))) for words in asked]  # type: ignore[misc]
         if self.failures:
             return [None] * len(jobs)
-        asked = [[_as_written(text, self.written) for text in job] for job in jobs]
-        found = self._guarded(lambda: self.sweep.launch(asked, first, self.facts))
+        found = self._guarded(lambda: sweep.launch(asked, first, self.facts))
         return found if found is not None else [None] * len(jobs)
 
     def search(self, options: dict[str, Any], arguments: Sequence[str], _: Any) -> Any:
         """Search with the space that the command line and the sweeper's options declare."""
-        space = [_as_written(text, self.written) for text in arguments]
-        return self._guarded(lambda: self.sweep.search(options, replace(self.facts, space=tuple(space))))
+        sweep, space = self.sweep, [_as_written(text, self.written) for text in arguments]
+        if sweep is None:
+            raise UsageError("nobody searches here", hint="engine run -m hydra/sweeper=optuna …")
+        return self._guarded(lambda: sweep.search(options, replace(self.facts, space=tuple(space))))
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:

@@ -14,6 +14,7 @@ import msgspec
 from engine import (
     ci_records,
     data_records,
+    experiment_records,
     loop_records,
     model_records,
     online_records,
@@ -24,7 +25,7 @@ from engine import (
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
-ROLES: tuple[Role, ...] = ("source", "trainer", "splitter", "gate", "trigger")
+ROLES: tuple[Role, ...] = ("source", "trainer", "splitter", "gate", "trigger", "tracker")
 PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.RunRecord,
     records.RunAnswer,
@@ -60,6 +61,8 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     sweep_records.SweepRecord,
     sweep_records.TrialRecord,
     *loop_records.LOOP_RECORDS,
+    experiment_records.RunDiff,
+    experiment_records.Reproduction,
 )
 
 

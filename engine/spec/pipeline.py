@@ -20,6 +20,7 @@ from engine.spec.training import (
     RegistrySpec,
     ReportSpec,
     SplitSpec,
+    TrackerSpec,
     TrainSpec,
 )
 from engine.spec.triggers import RetrainSpec, TriggerSpec
@@ -41,6 +42,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     baseline: BaselineSpec | None = None
     evaluate: EvaluateSpec = EvaluateSpec()
     gates: dict[Identifier, GateSpec] = {}
+    trackers: dict[Identifier, TrackerSpec] = {}
     registry: RegistrySpec = RegistrySpec()
     watch: WatchSpec = WatchSpec()
     monitors: dict[Identifier, MonitorSpec] = {}

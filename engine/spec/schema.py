@@ -19,7 +19,7 @@ from engine.spec.features import FEATURE_KINDS
 from engine.spec.monitoring import MonitorSpec, NotifierSpec
 from engine.spec.pipeline import PipelineSpec, SettingsSpec
 from engine.spec.sources import SourceSpec
-from engine.spec.training import BaselineSpec, GateSpec, SplitSpec, TrainSpec
+from engine.spec.training import BaselineSpec, GateSpec, SplitSpec, TrackerSpec, TrainSpec
 from engine.spec.triggers import TriggerSpec
 
 Schema: TypeAlias = dict[str, Any]
@@ -43,6 +43,7 @@ COMPONENT_KEYS: dict[str, tuple[str, type[msgspec.Struct], bool]] = {
     "triggers": ("trigger", TriggerSpec, True),
     "monitors": ("monitor", MonitorSpec, True),
     "notifiers": ("notifier", NotifierSpec, True),
+    "trackers": ("tracker", TrackerSpec, True),
 }
 
 

@@ -95,6 +95,14 @@ class GateSpec(Spec, frozen=True, kw_only=True):
     doc: Prose = ""
 
 
+class TrackerSpec(Spec, frozen=True, kw_only=True):
+    """A mirror of every run, told of it afterwards; `params` are the component's own keys in YAML. Part of no key."""
+
+    kind: Identifier
+    params: msgspec.Struct
+    doc: Prose = ""
+
+
 class RegistrySpec(Spec, frozen=True, kw_only=True):
     """Where the model goes: its name in the registry (the pipeline's when absent) and the alias that a promotion moves."""
 

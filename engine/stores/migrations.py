@@ -126,4 +126,13 @@ MIGRATIONS: tuple[Migration, ...] = (
                 attempts INTEGER NOT NULL, error TEXT NOT NULL, PRIMARY KEY (alert, event, notifier))""",
         ),
     ),
+    Migration(
+        "what trackers have not been told",
+        (
+            """CREATE TABLE outbox (
+                run_id TEXT NOT NULL, tracker TEXT NOT NULL, declared TEXT NOT NULL, plugins TEXT NOT NULL,
+                folder TEXT NOT NULL, attempts BIGINT NOT NULL, error TEXT, queued_at TEXT NOT NULL,
+                PRIMARY KEY (run_id, tracker))""",
+        ),
+    ),
 )

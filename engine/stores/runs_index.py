@@ -52,6 +52,14 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
+class RunNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Words that a person added to a run."""
+
+    at: str
+    actor: str
+    note: str
+
+
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs to list; what is left out does not narrow."""
 
@@ -113,7 +121,7 @@ class RunsIndex:
         order = "ORDER BY started_at DESC, LENGTH(run_id) DESC, run_id DESC LIMIT ?"
         select = f"SELECT * FROM runs {where} {order}"  # noqa: S608 - our names
         rows = self._database.query(select, (*given.values(), max(wanted.limit, 0)))
-        tags = self._tags()
+        tags = self.tags()
         return [_summary(row, tags.get(row["run_id"], {})) for row in rows]
 
     def find_run(self, run_id: str) -> RunSummary:
@@ -122,7 +130,7 @@ class RunsIndex:
         if not rows:
             latest = ", ".join(run.run_id for run in self.list_runs(RunFilter(limit=5))) or "none yet"
             raise NotFoundError(f"no run {run_id} in the index", hint=f"the latest: {latest}")
-        return _summary(rows[0], self._tags(run_id).get(run_id, {}))
+        return _summary(rows[0], self.tags(run_id).get(run_id, {}))
 
     def configs(self, run_ids: Sequence[str], keys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
         """Give the composed configs of these runs, by run, or only these keys of their roots; equal parts are one object."""
@@ -144,7 +152,52 @@ class RunsIndex:
             for run, digests in wanted.items()
         }
 
-    def _tags(self, run_id: str | None = None) -> dict[str, dict[str, str]]:
+    def scan(self, limit: int | None) -> list[Row]:
+        """Give the rows of runs, the latest first, as they are stored: what lists of thousands are made from."""
+        order = "ORDER BY started_at DESC, LENGTH(run_id) DESC, run_id DESC"
+        if limit is None:
+            return self._database.query(f"SELECT * FROM runs {order}")  # noqa: S608 - our words
+        return self._database.query(f"SELECT * FROM runs {order} LIMIT ?", (max(limit, 0),))  # noqa: S608 - our words
+
+    def run_ids(self) -> set[str]:
+        """Give the id of every run."""
+        return {row["run_id"] for row in self._database.query("SELECT run_id FROM runs")}
+
+    def summarise(self, row: Row, tags: dict[str, str]) -> RunSummary:
+        """Turn a row into a summary."""
+        return _summary(row, tags)
+
+    def set_tag(self, run_id: str, name: str, value: str | None) -> None:
+        """Give a run a tag, or take it away with `None`; raises `NotFoundError` for an unknown run."""
+        self.find_run(run_id)
+        with self._database.transaction(f"run:{run_id}") as transaction:
+            transaction.execute("DELETE FROM run_tags WHERE run_id = ? AND name = ?", (run_id, name))
+            if value is not None:
+                transaction.execute(
+                    "INSERT INTO run_tags (run_id, name, value) VALUES (?, ?, ?)", (run_id, name, value)
+                )
+
+    def add_note(self, run_id: str, note: RunNote) -> None:
+        """Add words to a run; raises `NotFoundError` for an unknown run."""
+        self.find_run(run_id)
+        with self._database.transaction(f"run:{run_id}") as transaction:
+            rows = transaction.query(
+                "SELECT COALESCE(MAX(sequence), 0) + 1 AS next FROM run_notes WHERE run_id = ?", (run_id,)
+            )
+            transaction.execute(
+                "INSERT INTO run_notes (run_id, sequence, at, actor, note) VALUES (?, ?, ?, ?, ?)",
+                (run_id, int(rows[0]["next"]), note.at, note.actor, note.note),
+            )
+
+    def notes(self, run_id: str) -> list[RunNote]:
+        """Give a run's notes in the order in which they were made."""
+        rows = self._database.query(
+            "SELECT at, actor, note FROM run_notes WHERE run_id = ? ORDER BY sequence", (run_id,)
+        )
+        return [msgspec.convert(row, RunNote) for row in rows]
+
+    def tags(self, run_id: str | None = None) -> dict[str, dict[str, str]]:
+        """Give the tags by run, of one or of all."""
         where, given = ("", ()) if run_id is None else ("WHERE run_id = ?", (run_id,))
         found: dict[str, dict[str, str]] = {}
         for row in self._database.query(f"SELECT * FROM run_tags {where} ORDER BY name", given):  # noqa: S608 - our words

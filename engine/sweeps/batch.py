@@ -31,6 +31,7 @@ from engine.sweep_records import TrialRecord
 from engine.sweeps.board import Board, TrialRun
 from engine.sweeps.merging import Merged, merge
 from engine.sweeps.planning import Trial
+from engine.trackers.posting import post
 
 _TUNING = frozenset({"ingest", "checkout", "features", "split", "train", "tune"})
 _NOT_BASELINE = "baseline"  # trains like the model, and only evaluation needs it
@@ -223,6 +224,7 @@ class _Batch:
         )
         folder.write_record(record)
         planned.stores.index.record_run(record, str(folder.path))
+        post(planned.stores, record, planned.declared.config.values, str(folder.path), self._request.around.clock)
         states = [result.state for result in results.values()]
         self._records[number] = describe_trial(
             trial,

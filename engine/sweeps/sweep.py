@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,18 +17,21 @@ import msgspec
 
 from engine.clock import isoformat, stopwatch
 from engine.errors import EngineError, ExitCode, UsageError
-from engine.keys import canonical_json, digest
+from engine.keys import digest
 from engine.locations import Stores
 from engine.plan.model import declared_identity
 from engine.project import Project
 from engine.records import Event, NodeResult, RunRecord
 from engine.running import Around, RunOptions, carry_out, describe_start
 from engine.runs import RunFolder, open_folder
+from engine.spec import SettingsSpec
 from engine.stores.sweeps_index import SweepRow, TrialRow
 from engine.sweep_records import SweepRecord, TrialRecord
 from engine.sweeps.batch import BatchRequest, Pruner, run_batch
-from engine.sweeps.planning import Trial, TrialPlanner
+from engine.sweeps.importance import importances
+from engine.sweeps.planning import Objective, Trial, TrialPlanner
 from engine.sweeps.ranking import pareto_front, rank_trials
+from engine.trackers.posting import start_sender
 
 _ENDED = frozenset({"succeeded", "pruned"})
 
@@ -55,7 +57,6 @@ class SweepRequest:
     fixed: frozenset[str]
     options: RunOptions
     sample: float | None = None
-    study: str | None = None
 
 
 @dataclass
@@ -70,12 +71,15 @@ class Sweep:
     resumed: int = 0
     executed: int = 0
     distinct: int = 0
+    study: str | None = None
+    swept: frozenset[str] = frozenset()
     _plans: dict[int, Trial] = field(default_factory=dict)
     _row: SweepRow | None = None
     _known: dict[int, TrialRow] = field(default_factory=dict)
     _watch: Callable[[], float] = field(default=lambda: 0.0)
     _since: float = 0.0
     _hold: Any = None
+    _settings: SettingsSpec | None = None
 
     def __post_init__(self) -> None:
         self.planner = TrialPlanner(self.request.project, self.request.sample)
@@ -92,6 +96,33 @@ class Sweep:
     def folder(self) -> RunFolder:
         """The sweep's own folder."""
         return RunFolder(Path(self.row.folder))
+
+    def begin(self, overrides: Sequence[str], swept: frozenset[str]) -> tuple[tuple[Objective, ...], str]:
+        """Begin before the first batch is proposed: gives objectives and the pipeline's name; raises what planning raises."""
+        self.swept = swept
+        first = self.planner.plan(-1, overrides, {})
+        if first.planned is None:
+            raise first.error or EngineError("it could not be planned")
+        self._begin(first)
+        return first.objectives, first.planned.plan.pipeline
+
+    def name_study(self, name: str) -> None:
+        """Note which study proposes the trials."""
+        self.study = name
+
+    @property
+    def is_remote(self) -> bool:
+        """Say whether nodes run on an existing scheduler, where a single one cannot be stopped."""
+        return self._settings is not None and self._settings.dask.address is not None
+
+    @property
+    def workers(self) -> int:
+        """How many trials run side by side."""
+        if self._settings is None:
+            raise EngineError("the sweep has no trial yet")
+        settings = self._settings
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return settings.sweep.workers or max(settings.execute.workers, cores // (settings.execute.threads or 1), 1)
 
     def run(self, jobs: Sequence[Sequence[str]], first: int, pruner: Pruner | None = None) -> list[TrialRecord]:
         """Run a batch, leaving out what had ended before the sweep was killed; gives its trials in order.
@@ -152,7 +183,7 @@ class Sweep:
         found: dict[str, str] = {}
         for text in job:
             key, _, value = text.lstrip("+").partition("=")
-            if key not in self.request.fixed:
+            if key in self.swept or (not self.swept and key not in self.request.fixed):
                 found[key] = value
         return found
 
@@ -161,6 +192,7 @@ class Sweep:
         if self._row is not None or ready.planned is None:
             return
         stores = ready.planned.stores
+        self._settings = ready.planned.declared.settings
         declared: Any = [declared_identity(node) for node in ready.planned.plan.nodes if node.kind not in _JUDGING]
         identity = digest({"asked": self.request.identity, "nodes": declared, "sample": self.request.sample})
         for row in stores.sweeps.unfinished(identity):
@@ -187,8 +219,6 @@ class Sweep:
         if ready.planned is None:
             raise EngineError("no plan")
         settings = ready.planned.declared.settings
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = settings.sweep.workers or max(settings.execute.workers, cores // (settings.execute.threads or 1), 1)
         runs = {
             number: str(row.run_id) for number, row in self._known.items() if row.run_id and self._is_there(ready, row)
         }
@@ -197,7 +227,7 @@ class Sweep:
             folder=self.folder,
             options=self.request.options,
             around=Around(self.board, self.around.clock, self.around.git),
-            workers=min(workers, count),
+            workers=min(self.workers, count),
             judge_all=settings.sweep.judge == "all",
             told=lambda record: self._tell(ready, record),
             pruner=pruner,
@@ -260,7 +290,7 @@ class Sweep:
             seconds=stopwatch() - self._since,
             command=self.request.options.command,
             objectives=tuple(objective.name for objective in ready.objectives),
-            study=self.request.study,
+            study=self.study,
             trials=ranked,
             pareto=pareto_front(ranked) if len(ready.objectives) > 1 else (),
             resumed=self.resumed,
@@ -276,8 +306,12 @@ class Sweep:
         self.folder.write("sweep.json", msgspec.json.format(msgspec.json.encode(record)) + b"\n")
         from engine.report.sweeps import render_sweep  # noqa: PLC0415 - start-up time
 
-        self.folder.write("sweep.html", render_sweep(record).encode())
+        found = importances(ranked, record.objectives[0]) if record.objectives else {}
+
+        self.folder.write("sweep.html", render_sweep(record, found).encode())
         stores.sweeps.end(self.row.sweep, status, now)
+        if stores.outbox.due():
+            start_sender(stores)
         return record
 
 
@@ -306,15 +340,3 @@ def _hold(folder: Path) -> int | None:
         os.close(handle)
         return None
     return handle
-
-
-@contextmanager
-def opened(sweep: Sweep) -> Iterator[Sweep]:
-    """Give a sweep and let go of it in the end."""
-    try:
-        yield sweep
-    finally:
-        sweep.close()
-
-
-__all__ = ["Board", "Sweep", "SweepRequest", "canonical_json", "opened"]

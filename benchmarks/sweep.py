@@ -1,0 +1,162 @@
+"""A sweep against plain Hydra `-m` jobs of the same bodies, and a trial against a bare `lgb.train`; one JSON object.
+
+    python benchmarks/sweep.py [--trials 16] [--rows 60000]
+
+The pipeline is made here: synthetic events with many windows, so that features cost at least three trainings. Both sides
+start from nothing; the bound N(F+T)/(F+NT) is made of the plain jobs' own seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ENGINE = str(Path(sys.executable).with_name("engine"))
+PIPELINE = """\
+# @package _global_
+defaults: [/split: time_forward, /train: lightgbm_binary, _self_]
+name: heavy
+sources:
+  events:
+    kind: csv
+    path: data/events.csv
+    columns: {id: str, user: str, shop: str, amount: f64, at: timestamp, bad: i64}
+    key: [user]
+    time: at
+    id: id
+    decimals: {amount: 2}
+spine: {source: events, request: {user: str, shop: str, amount: f64}}
+features:
+  now: {expr: amount}
+  shop_ix: {encode: shop, with: vocab}
+  user_{agg}_{window}: {from: events, by: user, of: amount, agg: [mean, std, max, min, sum, n_distinct, last], window: [1h, 6h, 1d, 3d, 7d]}
+  shop_{agg}_{window}: {from: events, by: shop, of: amount, agg: [mean, std, max, min, sum, n_distinct, last], window: [1h, 6h, 1d, 3d, 7d]}
+  rate_{window}: {from: events, by: user, of: bad, agg: mean, window: [1d, 7d, 30d]}
+label: {from: events, expr: bad, maturity: 1h}
+split: {train_until: 2024-02-15, validation_until: 2024-02-25}
+train: {rounds: ROUNDS, early_stopping: 0, params: {min_data_in_leaf: 50}}
+evaluate: {metrics: [roc_auc], resamples: 50}
+gates: {size: {kind: min_rows, rows: 10}}
+"""
+
+
+def make(root: Path, rows: int, rounds: int) -> None:
+    """Write a project."""
+    draw = random.Random(1)
+    (root / "conf" / "pipeline").mkdir(parents=True)
+    (root / "conf" / "pipeline" / "heavy.yaml").write_text(PIPELINE.replace("ROUNDS", str(rounds)))
+    (root / "data").mkdir()
+    lines = ["id,user,shop,amount,at,bad"]
+    for index in range(rows):
+        second = index * 60 * 86_400 // rows
+        day, rest = divmod(second, 86_400)
+        month, of_month = (1, day + 1) if day < 31 else (2, day - 30)
+        amount = round(draw.expovariate(1 / 30), 2)
+        at = f"2024-{month:02d}-{min(of_month, 29):02d}T{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}Z"
+        lines.append(
+            f"e{index},u{draw.randrange(2000)},s{draw.randrange(40)},{amount},{at},{int(draw.random() < 0.1 + amount / 400)}"
+        )
+    (root / "data" / "events.csv").write_text("\n".join(lines) + "\n")
+
+
+def timed(words: list[str], cwd: Path) -> tuple[float, str]:
+    """Run a command; gives wall seconds and stdout."""
+    since = time.perf_counter()
+    done = subprocess.run(
+        words, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(HERE.parent)}
+    )
+    if done.returncode not in {0, 3, 4}:
+        raise SystemExit(f"{' '.join(words)} exited with {done.returncode}:\n{done.stderr[-3000:]}")
+    return time.perf_counter() - since, done.stdout
+
+
+def bare(answer: dict[str, Any], root: Path) -> list[float]:
+    """Train each trial's trees with `lgb.train` on rows binned beforehand, on one thread; gives seconds each."""
+    import lightgbm
+    import numpy as np
+    import polars as pl
+
+    run = json.loads((root / "runs" / answer["trials"][0]["run_id"] / "run.json").read_bytes())
+    store = root / ".plumbline" / "artefacts" / "objects"
+    digests = {node["name"]: node["output"]["digest"] for node in run["nodes"] if node["output"]}
+    rows = pl.read_parquet(store / digests["features"][:2] / digests["features"] / "rows.parquet")
+    part = pl.read_parquet(store / digests["split"][:2] / digests["split"] / "split.parquet")["part"]
+    trained = json.loads((store / digests["train"][:2] / digests["train"] / "train.json").read_bytes())
+    names = [name for name in trained["columns"] if name in rows.columns and rows[name].dtype.is_numeric()]
+    kept = rows.filter(part == "train")
+    label = next(name for name in kept.columns if "label" in name.lower() or name == "y")
+    x, y = kept.select(names).cast(pl.Float64).to_numpy(), kept[label].cast(pl.Float64).to_numpy()
+    seconds = []
+    base = {
+        "objective": "binary",
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+        "min_data_in_leaf": 50,
+    }
+    for trial in answer["trials"]:
+        settings = {**base, "num_leaves": int(trial["params"]["train.params.num_leaves"])}
+        data = lightgbm.Dataset(np.ascontiguousarray(x), y, params=settings).construct()
+        since = time.perf_counter()
+        lightgbm.train(settings, data, num_boost_round=trained["params"]["rounds"])
+        seconds.append(time.perf_counter() - since)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=60)
+    asked = parser.parse_args()
+    leaves = ",".join(str(8 + 3 * index) for index in range(asked.trials))
+    with tempfile.TemporaryDirectory() as folder:
+        root, times = Path(folder) / "p", Path(folder) / "times"
+        make(root, asked.rows, asked.rounds)
+        plain, _ = timed(
+            [sys.executable, str(HERE / "plain_sweep.py"), "-m", f"+leaves={leaves}", f"+project={root}", f"+times={times}",
+             "+words=[pipeline=heavy]", f"hydra.sweep.dir={folder}/multirun"], root,
+        )  # fmt: skip
+        ours, out = timed(
+            [ENGINE, "run", "-m", "pipeline=heavy", f"train.params.num_leaves={leaves}", "--json", "-q"], root
+        )
+        answer = json.loads(out)
+        jobs = [json.loads(line) for line in times.read_text().splitlines()]
+        f, t = (statistics.median(job[name] for job in jobs) for name in ("data", "training"))
+        n = asked.trials
+        bound = n * (f + t) / (f + n * t)
+        lines = (root / "runs" / f"sweep-{answer['sweep']}" / "events.jsonl").read_text().splitlines()
+        ran = Counter(
+            item["node"] for item in map(json.loads, lines) if item["event"] == "node" and item["state"] == "ran"
+        )
+        words = ["sweep.workers=1", "execute.threads=1", "train.seed=1", "--json", "-q"]
+        alone, single = timed(
+            [ENGINE, "run", "-m", "pipeline=heavy", f"train.params.num_leaves={leaves}", *words], root
+        )
+        one_by_one = json.loads(single)
+        own = {trial["number"]: trial["seconds"] for trial in one_by_one["trials"]}
+        floor = bare(one_by_one, root)
+        print(json.dumps({
+            "trials": n, "features_seconds": round(f, 2), "training_seconds": round(t, 2), "features_over_training": round(f / t, 2),
+            "plain_seconds": round(plain, 1), "sweep_seconds": round(ours, 1), "speedup": round(plain / ours, 2), "bound": round(bound, 2),
+            "share_of_bound": round(plain / ours / bound, 3), "most_executions_of_a_node": max(ran.values()),
+            "sweep_seconds_one_by_one": round(alone, 1),
+            "trial_over_bare_lgb_train": round(statistics.median(sorted(own.values())) / statistics.median(floor), 3),
+            "bare_seconds": round(statistics.median(floor), 3),
+        }, indent=2))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

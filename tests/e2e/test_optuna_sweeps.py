@@ -1,0 +1,89 @@
+"""Optimising sweeps: seeds repeat them, a study keeps to its pipeline, losing trials are stopped, objectives trade off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+UserProject = Any  # see conftest.py
+SEARCH = (
+    "run",
+    "-m",
+    "pipeline=rides",
+    "hydra/sweeper=optuna",
+    "--json",
+    "-q",
+    "train.params.num_leaves=int(interval(4,40))",
+)
+
+
+def values(answer: Any) -> list[Any]:
+    trials = sorted(answer["trials"], key=lambda trial: trial["number"])
+    return [(trial["params"], trial["state"], [metric["value"] for metric in trial["tuned"]]) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, finished: tuple[UserProject, Any]) -> UserProject:
+    """A project whose shared nodes are computed."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("search") / "p"
+    return finished[0].at(shutil.copytree(finished[0].root, root))
+
+
+def test_a_seed_repeats_a_search_and_another_does_not(project: UserProject) -> None:
+    search = (*SEARCH, "hydra.sweeper.n_trials=4", "train.rounds=5", "hydra.sweeper.sampler=random")
+    first, again, other = (
+        project.engine(*search, f"hydra.sweeper.seed={seed}", timeout=600).json for seed in (1, 1, 2)
+    )
+    assert values(first) == values(again)
+    assert values(first) != values(other)
+    assert first["study"] != again["study"]
+
+
+def test_several_objectives_give_the_trials_that_none_beats(project: UserProject) -> None:
+    search = (*SEARCH, "hydra.sweeper.n_trials=4", "train.rounds=5,20", "sweep.metrics=[roc_auc,model_bytes]",
+              "hydra.sweeper.sampler=nsgaii")  # fmt: skip
+    answer = project.engine(*search, timeout=600).json
+    assert answer["objectives"] == ["roc_auc", "model_bytes"]
+    assert 1 <= len(answer["pareto"]) <= 4
+    smallest = min(answer["trials"], key=lambda trial: trial["tuned"][1]["value"])
+    assert smallest["number"] in answer["pareto"]
+
+
+def test_a_losing_trial_is_stopped(project: UserProject) -> None:
+    search = (*SEARCH, "hydra.sweeper.n_trials=1", "train.rounds=90000", "train.early_stopping=0", "hydra.sweeper.pruner=threshold",
+              "hydra.sweeper.pruner_options={lower: -0.0001}")  # fmt: skip
+    outcome = project.engine(*search, timeout=600)
+    (trial,) = outcome.json["trials"]
+    assert outcome.code == 4, outcome.err
+    assert trial["state"] == "pruned"
+    assert "pruned at round" in trial["error"]
+    assert project.record(trial["run_id"])["status"] == "pruned"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("hydra.sweeper.sampler=best",), "allowed: tpe"),
+        (("hydra.sweeper.sampler_options={n_start: 1}",), "n_startup_trials"),
+        (("hydra.sweeper.pruner=median", "sweep.metrics=[roc_auc,log_loss]"), "one objective"),
+        (("hydra.sweeper.storage=nowhere://x",), "hydra.sweeper.storage"),
+    ],
+)
+def test_bad_input_is_worded(project: UserProject, arguments: tuple[str, ...], words: str) -> None:
+    outcome = project.engine(*SEARCH, *arguments)
+    assert outcome.code in {2, 7}, outcome.err
+    assert words in outcome.err
+
+
+def test_a_study_keeps_to_its_pipeline_and_space(project: UserProject) -> None:
+    named = ("hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=mine")
+    assert project.engine(*SEARCH, *named, "train.rounds=5", timeout=600).code in {0, 3, 4}
+    project.write("conf/pipeline/other.yaml", "# @package _global_\ndefaults: [rides, _self_]\nname: other\n")
+    other = project.engine(*[word.replace("pipeline=rides", "pipeline=other") for word in SEARCH], *named)
+    assert other.code == 2
+    assert "another pipeline: rides" in other.err
+    wider = project.engine(*SEARCH[:-1], "train.params.num_leaves=int(interval(4,80))", *named)
+    assert "another space" in wider.err
