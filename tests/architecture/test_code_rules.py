@@ -19,6 +19,15 @@ STARTERS = {
     "engine/loop/launching.py", "engine/provenance.py",
     "plugins/command_trainer/process.py",  # the program that a pipeline declares: it is what this trainer is for
 }  # fmt: skip
+    "engine/bootstrap.py",
+    "engine/commands/runs_again.py",  # git, and this command in another checkout or environment
+    "engine/execute/pool.py",
+    "engine/installation.py",
+    "engine/loop/installing.py",
+    "engine/loop/launching.py",
+    "engine/provenance.py",
+    "engine/trackers/posting.py",  # the sender, which outlives the run
+}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
