@@ -65,7 +65,8 @@ def deliver(stores: Stores, run_id: str | None = None) -> list[Delivery]:
                 words = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
                 stores.outbox.failed(letter, words)
                 done.append(Delivery(run_id=letter.run_id, tracker=letter.tracker, kind=kind, sent=False, error=words))
-                down.add(mark)
+                if not isinstance(error, NotFoundError):  # a run that is gone says nothing of the tracker
+                    down.add(mark)
                 continue
             stores.outbox.sent(letter)
             done.append(Delivery(run_id=letter.run_id, tracker=letter.tracker, kind=kind, sent=True, id=ident))
