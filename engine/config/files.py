@@ -100,6 +100,9 @@ def parse_yaml(text: str, name: str) -> YamlFile:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        if mark is not None and "nesting depth" in str(error):  # newer libyaml has a cap of its own
+            return _broken(name, (mark.line, mark.column), f"nested more than {MAX_DEPTH} levels deep")
         return _syntax_error(error, text, name)
     if root is None:
         return _broken(name, (0, 0), "the file is empty", hint="write at least one key, or `{}` for nothing")

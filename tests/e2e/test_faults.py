@@ -110,7 +110,7 @@ def test_two_runs_at_once_make_one_model(project: UserProject) -> None:
     outcomes = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outcomes
     models = project.engine("models", "list", "--json").json
-    assert [model["version"] for model in models] == [1]
+    assert [model["version"]["version"] for model in models] == [1]
     assert project.engine("models", "verify", "rides").code == 0
     ran = [answer["nodes"]["ran"] for answer in (json.loads(out) for out, _ in outcomes)]
     assert sum(ran) <= 11  # eight nodes once, promotion seen by both
@@ -182,7 +182,7 @@ def test_failing_data_is_quarantined_and_main_keeps_the_good(finished: Finished,
     assert "distance >= 0" in outcome.json["error"]
     assert "quarantined on branch quarantine-rides-" in outcome.json["error"]
     assert (repository / "refs" / "heads" / "main").read_text() == head
-    assert project.engine("models", "list", "--json").json[0]["version"] == 1
+    assert project.engine("models", "list", "--json").json[0]["version"]["version"] == 1
 
 
 def test_a_column_that_changed_its_type(project: UserProject) -> None:

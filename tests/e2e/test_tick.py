@@ -52,7 +52,7 @@ def test_new_data_makes_one_run_and_the_ledger_says_why(looped: UserProject) -> 
     answer = looped.engine("tick", "--wait", "--json").json
     assert answer["pipelines"][0]["action"] == "launch"
     assert {check["name"]: check["passed"] for check in answer["pipelines"][0]["checks"]}["budget"]
-    assert [model["version"] for model in looped.engine("models", "list", "--json").json] == [1]
+    assert [model["version"]["version"] for model in looped.engine("models", "list", "--json").json] == [1]
     told = looped.engine("triggers", "explain", "rides").out
     assert "fires  data: new data: rides" in told
     assert "finish: train done: run 3, verdict promote" in told
@@ -74,7 +74,7 @@ def test_a_run_that_was_killed_is_adopted_and_not_doubled(looped: UserProject) -
     adopted = looped.engine("tick", "--json").json
     assert adopted["adopted"] == [held["key"]]
     wait_until_idle(looped)
-    assert [model["version"] for model in looped.engine("models", "list", "--json").json] == [1]
+    assert [model["version"]["version"] for model in looped.engine("models", "list", "--json").json] == [1]
     finished = [entry for entry in looped.engine("triggers", "explain", "rides", "--json").json
                 if entry["decision"]["action"] == "finish" and "train" in entry["decision"]["why"]]  # fmt: skip
     assert len(finished) == 1
