@@ -278,7 +278,7 @@ def _read_boosters(files: Mapping[str, bytes]) -> list[Any]:
         raise IntegrityError(f"the model lacks {', '.join(sorted(lacking))}")
     names = [_MODEL, *sorted((name for name in files if re.fullmatch(r"model_\d+\.txt", name)), key=_place)]
     try:
-        return [lightgbm.Booster(model_str=files[name].decode(), params={"verbosity": -1}) for name in names]
+        return [lightgbm.Booster(model_str=files[name].decode()) for name in names]
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
         raise IntegrityError(f"the model's text cannot be parsed: {error}") from error
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from engine.components import load_catalogue
+from engine.config import shipped_plugins
 from engine.contracts import Evidence, Scores
 from engine.evaluation.evaluate import evaluate_scores
 from engine.evaluation.slices import slice_masks
@@ -361,7 +362,7 @@ def test_parameters_are_checked_when_the_plan_is(kind, params, words):
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_shipped_groups_are_parameters_of_their_components(path):
-    catalogue = load_catalogue(ROOT, ("lightgbm_trainer", "baselines", "splits", "gates_standard"))
+    catalogue = load_catalogue(ROOT, shipped_plugins())
     document = yaml.safe_load(path.read_text())
     role = {"split": "splitter", "train": "trainer", "gates": "gate"}[path.parent.name]
     specs = {"splitter": SplitSpec, "trainer": TrainSpec, "gate": GateSpec}
