@@ -15,6 +15,7 @@ from engine.features.describe import describe
 from engine.features.expression import ExpressionError, canonical, check, columns_of, parse, render
 from engine.features.program import CompileResult, FeatureProgram, SourceProgram, compile_program, compile_source
 from engine.keys import canonical_json
+from engine.plan.columns import choose_columns
 from engine.spec import (
     Available,
     EncodedFeature,
@@ -252,9 +253,23 @@ def test_spine_and_label_problems() -> None:
     } <= found.keys()
     assert "has no time" in problems({}, spine=SpineSpec(source="users", request={}))["spine.source"].message
     assert found["label.expr"].suggestion == "tier"
-    assert "label is a number" in problems(label=LabelSpec(source="txns", expr="country"))["label.expr"].message
+    assert "label is a number" in problems(label=LabelSpec(source="txns", expr="seen"))["label.expr"].message
     assert "label.on.who" in problems(label=LabelSpec(source="txns", expr="fraud", on={"who": "user"}))
     assert "sources.txns.id" in problems(sources={"txns": txns(id=None), "users": USERS})
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "quantile", "ranking", "multiclass"])
+def test_a_text_is_a_label_of_several_classes_only(task: Any) -> None:
+    spine = SpineSpec(source="txns", request={"user": "i64", "amt": "f64"})
+    label = LabelSpec(source="txns", expr="country")
+    program = compiled({"amount": ExpressionFeature(expr="amt")}, label=label, spine=spine).program
+    train = TrainSpec(kind="linear", params=File(), task=task)
+    if task == "multiclass":
+        assert choose_columns(program, train) == ("amount",)
+        return
+    with pytest.raises(ConfigError, match="needs a number") as caught:
+        choose_columns(program, train)
+    assert [problem.path for problem in caught.value.problems] == ["label.expr"]
 
 
 @pytest.mark.parametrize(
