@@ -72,8 +72,8 @@ class LoopEntry(Record, frozen=True, kw_only=True):
 class TriggerMemory(Record, frozen=True, kw_only=True):
     """What is remembered of a pipeline: each trigger's cursor, what waits, why it is paused, and counts for the ledger.
 
-    `version` rises with each change; who changes it names the version that it read. `observed` is the content of the sources
-    that was ingested and monitored last, `declaration` identifies code and configuration.
+    `version` rises with each change; who changes it names the version that it read. `observed` identifies the data, code and
+    configuration that were looked at last (`subject`).
     """
 
     pipeline: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -115,11 +116,8 @@ def _serving(declaration: Declaration, stores: Stores) -> Serving | None:
     moves = [entry for entry in stores.registry.history(declared.model) if entry.alias == declared.alias]
     moved = next((entry.at for entry in reversed(moves) if entry.to_version == version.version), version.created_at)
     split: Mapping[str, Any] = {}
-    try:
-        path = stores.artefacts.open(version.digest) / "package.json"
-        split = json.loads(path.read_bytes()).get("split", {})
-    except (EngineError, OSError, ValueError):  # its age is known nevertheless
-        split = {}
+    with suppress(EngineError, OSError, ValueError):  # its age is known nevertheless
+        split = json.loads((stores.artefacts.open(version.digest) / "package.json").read_bytes()).get("split", {})
     parts = {name: part for name, part in split.items() if isinstance(part, Mapping)}
     newest = parts.get("train", {}).get("last")
     return Serving(

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -44,7 +44,6 @@ class Outcome:
 
 
 RunPipeline = Callable[[Project, RunRequest, Clock], Outcome]
-AfterLook = Callable[[Project, RunRequest], None]
 
 
 def do_request(project: Project, state: LoopState, key: str, run: RunPipeline) -> RunRequest | None:
@@ -53,10 +52,10 @@ def do_request(project: Project, state: LoopState, key: str, run: RunPipeline) -
     held = state.claim(key, owned_name(), real.now(), LEASE)
     if held is None:
         return None
-    before = _cpu_seconds()
+    before, clock = _cpu_seconds(), _clock_of(held)
     with _renewed(state, held) as lost:
         try:
-            outcome = run(project, held, _clock_of(held))
+            outcome = run(project, held, clock)
         except EngineError as error:
             outcome = Outcome(None, int(error.exit_code), str(error), {}, (), None)
         except KeyboardInterrupt:
@@ -65,7 +64,7 @@ def do_request(project: Project, state: LoopState, key: str, run: RunPipeline) -
             raise
     if lost.is_set():
         raise LockedError(f"request {key[:12]} was cancelled or taken over while it ran")
-    done = _ended(held, outcome, isoformat(_clock_of(held).now()), _cpu_seconds() - before)
+    done = _ended(held, outcome, isoformat(clock.now()), _cpu_seconds() - before)
     state.finish(held, done, _told(done))
     return done
 
@@ -102,8 +101,6 @@ def _told(done: RunRequest) -> LoopDecision:
 
 def _clock_of(request: RunRequest) -> Clock:
     """Give the world's clock, or the moment of a simulation."""
-    from datetime import datetime  # noqa: PLC0415
-
     return FixedClock(datetime.fromisoformat(request.as_of)) if request.as_of else SystemClock()
 
 
