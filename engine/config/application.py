@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from engine.config.composed import ComposedConfig
 from engine.config.composition import ROOT_KEYS, compose
+from engine.config.folders import PRIMARY, search_path
 from engine.config.interpolation import resolvers
 from engine.errors import EngineError, UsageError
 from engine.project import Project
@@ -119,7 +120,7 @@ def _launch(
     project: Project, parser: argparse.ArgumentParser, arguments: argparse.Namespace, job: Callable[[Any], Any]
 ) -> None:
     from engine.config.hydra_internals import HydraException, Plugins, run_hydra_application  # noqa: PLC0415
-    from engine.config.sources import PRIMARY, ProjectFolders, YamlSource, search_path  # noqa: PLC0415
+    from engine.config.sources import ProjectFolders, YamlSource  # noqa: PLC0415
 
     folders = search_path(project)
     Plugins.instance().register(YamlSource)
@@ -146,7 +147,6 @@ def _admit_unmentioned(project: Project, arguments: argparse.Namespace) -> dict[
     """
     from engine.config.hydra_internals import OverridesParser  # noqa: PLC0415
     from engine.config.repository import Repository  # noqa: PLC0415
-    from engine.config.sources import search_path  # noqa: PLC0415
 
     repository = Repository(search_path(project))
     written: dict[str, str] = {}

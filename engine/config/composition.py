@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.config.composed import ComposedConfig, Origin, attach_places, join_path
+from engine.config.folders import PIPELINE, PRIMARY, search_path
 from engine.config.interpolation import oversized, references, resolvers
-from engine.config.origins import OriginTree
+from engine.config.kept import compose_once
 from engine.config.wording import nearest, show_value
 from engine.errors import ConfigError, Place, Problem
 from engine.project import Project
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from engine.config.files import YamlFile
+    from engine.config.origins import OriginTree
     from engine.config.overrides import Overrides
     from engine.config.repository import Repository
 
@@ -35,10 +37,16 @@ ROOT_KEYS = (*SETTINGS_KEYS, *PIPELINE_KEYS)
 
 
 def compose(project: Project, overrides: Sequence[str]) -> ComposedConfig:
-    """Compose; raises `ConfigError` with every mistake in files and overrides that is visible without components."""
+    """Compose, or give what the same files and overrides composed to.
+
+    Raises `ConfigError` with every mistake in files and overrides that is visible without components.
+    """
+    return compose_once(project, overrides, lambda variables: _compose(project, overrides, variables))
+
+
+def _compose(project: Project, overrides: Sequence[str], variables: dict[str, str | None]) -> ComposedConfig:
     from engine.config.overrides import apply_values, read_overrides  # noqa: PLC0415 - Hydra costs a quarter of a second
     from engine.config.repository import Repository  # noqa: PLC0415
-    from engine.config.sources import PIPELINE, search_path  # noqa: PLC0415
 
     repository = Repository(search_path(project))
     asked = read_overrides(overrides, repository, ROOT_KEYS)
@@ -46,7 +54,7 @@ def compose(project: Project, overrides: Sequence[str]) -> ComposedConfig:
     problems = apply_values(asked.values, merged, origins)
     if problems:
         raise ConfigError(problems)
-    values, sources = resolve_values(merged, origins.flatten(), tuple(overrides))
+    values, sources = resolve_values(merged, origins.flatten(), tuple(overrides), variables)
     values.setdefault("name", PurePosixPath(pipeline).name.removesuffix(".yaml"))
     file = repository.files.get(f"{PIPELINE}/{pipeline}")
     return ComposedConfig(values, sources, tuple(overrides), pipeline, Place(file.name, 1, 1) if file else None)
@@ -55,7 +63,6 @@ def compose(project: Project, overrides: Sequence[str]) -> ComposedConfig:
 def list_pipelines(project: Project) -> list[str]:
     """Name the pipelines that a project can run, its own and the shipped ones."""
     from engine.config.repository import Repository  # noqa: PLC0415
-    from engine.config.sources import PIPELINE, search_path  # noqa: PLC0415
 
     return Repository(search_path(project)).options(PIPELINE)
 
@@ -66,6 +73,7 @@ def merge_files(repository: Repository, asked: Overrides) -> tuple[DictConfig, O
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
     from engine.config.hydra_internals import embed_in_package  # noqa: PLC0415
+    from engine.config.origins import OriginTree  # noqa: PLC0415
 
     defaults, choices = _walk(repository, asked)
     config, origins = OmegaConf.create(), OriginTree()
@@ -104,7 +112,6 @@ def _clash(one: Any, other: Any, parts: tuple[str, ...]) -> str:
 
 def _walk(repository: Repository, asked: Overrides) -> tuple[list[Any], Mapping[str, str | None]]:
     from engine.config.hydra_internals import VERSION_BASE, HydraException, create_defaults_list, version  # noqa: PLC0415
-    from engine.config.sources import PIPELINE, PRIMARY  # noqa: PLC0415
 
     version.setbase(VERSION_BASE)
     try:
@@ -148,9 +155,15 @@ def _explain(error: str, asked: Overrides) -> Problem:
 
 
 def resolve_values(
-    merged: DictConfig, origins: dict[str, Origin], overrides: tuple[str, ...]
+    merged: DictConfig,
+    origins: dict[str, Origin],
+    overrides: tuple[str, ...],
+    variables: dict[str, str | None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Origin]]:
-    """Resolve interpolations, all mistakes at once; each interpolated value gets both ends as its origin."""
+    """Resolve interpolations, all mistakes at once; each interpolated value gets both ends as its origin.
+
+    The environment variables that were read are noted in `variables`.
+    """
     from omegaconf import OmegaConf  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
@@ -168,7 +181,7 @@ def resolve_values(
     if too_large is not None:
         message = "this interpolation needs itself, or grows without measure"
         raise ConfigError(attach_places([Problem(too_large, message, value=show_value(texts[too_large]))], unresolved))
-    with resolvers():
+    with resolvers(variables):
         try:
             values: Any = OmegaConf.to_container(merged, resolve=True)
         except OmegaConfBaseException:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.config.secrets import reference
@@ -93,13 +94,17 @@ def oversized(texts: Mapping[str, str], sizes: Mapping[str, int]) -> str | None:
 
 
 @contextmanager
-def resolvers() -> Iterator[None]:
-    """Teach OmegaConf `env` and `secret`, and have `oc.env` refuse even when its name is put together at run time."""
+def resolvers(variables: dict[str, str | None] | None = None) -> Iterator[None]:
+    """Teach OmegaConf `env` and `secret`, and have `oc.env` refuse even when its name is put together at run time.
+
+    What `env` reads is noted in `variables`: name, and what the variable holds, `None` when it is not set.
+    """
     from omegaconf import OmegaConf  # noqa: PLC0415 - start-up time
     from omegaconf.resolvers import oc  # noqa: PLC0415
 
     OmegaConf.register_new_resolver("secret", reference, replace=True)
-    OmegaConf.register_new_resolver("env", _read_variable, replace=True)
+    noted = {} if variables is None else variables
+    OmegaConf.register_new_resolver("env", partial(_read_variable, noted), replace=True)
     OmegaConf.register_new_resolver("oc.env", _refuse_variable, replace=True)
     try:
         yield
@@ -107,8 +112,9 @@ def resolvers() -> Iterator[None]:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
-def _read_variable(name: str, *default: Any) -> str | None:
+def _read_variable(noted: dict[str, str | None], name: str, *default: Any) -> str | None:
     """Give a variable as text, its default too, so that the type does not depend on the environment."""
+    noted[name] = os.environ.get(name)
     if name in os.environ:
         return os.environ[name]
     if default:

@@ -16,7 +16,6 @@ import msgspec
 from engine.components import Catalogue, Component, PluginError, Role
 from engine.config.composed import ComposedConfig, attach_places
 from engine.config.composition import SETTINGS_KEYS
-from engine.config.files import read_yaml
 from engine.config.meaning import check_meaning, check_values
 from engine.errors import ConfigError, NotFoundError, Problem
 from engine.project import shipped
@@ -56,6 +55,8 @@ def load_plugins(config: ComposedConfig) -> tuple[str, ...]:
 
 def shipped_plugins() -> tuple[str, ...]:
     """Name the plugins that came with the engine, for what concerns all of them and no project, as the schemas do."""
+    from engine.config.files import read_yaml  # noqa: PLC0415 - a command that composes nothing needs no YAML
+
     file = read_yaml(shipped("conf") / "builtin.yaml", "conf/builtin.yaml")
     if file.problems:
         raise ConfigError(file.problems)

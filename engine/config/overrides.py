@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from engine.config.folders import PIPELINE
 from engine.config.hydra_internals import (
     HydraException,
     Override,
@@ -26,7 +27,6 @@ from engine.config.hydra_internals import (
 from engine.config.interpolation import check_text
 from engine.config.origins import OriginTree
 from engine.config.repository import Repository
-from engine.config.sources import PIPELINE
 from engine.config.wording import nearest, show_value
 from engine.errors import Problem
 

@@ -16,6 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from engine.config.files import YamlFile
+from engine.config.folders import PIPELINE, PRIMARY
 from engine.config.hydra_internals import (
     ConfigDefault,
     ConfigLoadError,
@@ -25,7 +26,7 @@ from engine.config.hydra_internals import (
     InputDefault,
     ObjectType,
 )
-from engine.config.sources import PIPELINE, PRIMARY, YamlSource
+from engine.config.sources import YamlSource
 from engine.config.wording import nearest
 from engine.errors import Place, Problem
 

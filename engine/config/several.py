@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config.composed import ComposedConfig, Origin
 from engine.config.composition import ROOT_KEYS, compose
+from engine.config.folders import search_path
 from engine.errors import ConfigError
 from engine.project import Project
 
@@ -59,7 +60,6 @@ class Composer:
         if text not in self._read:
             from engine.config.overrides import read_overrides  # noqa: PLC0415 - Hydra costs a quarter of a second
             from engine.config.repository import Repository  # noqa: PLC0415
-            from engine.config.sources import search_path  # noqa: PLC0415
 
             if self._reader is None:
                 self._reader = Repository(search_path(self._project))

@@ -1,4 +1,4 @@
-"""The folders that are searched for files, the project's `conf/` before the shipped one, as sources that Hydra can read.
+"""The folders that are searched for files, as sources that Hydra can read.
 
 `repository` reads through `YamlSource` when composing; a whole Hydra application does so too, by way of `ProjectFolders`.
 Importing this module imports Hydra.
@@ -12,20 +12,9 @@ from typing import Any, ClassVar
 from omegaconf import OmegaConf
 
 from engine.config.files import YamlFile, read_yaml
+from engine.config.folders import OWN
 from engine.config.hydra_internals import ConfigLoadError, ConfigResult, ConfigSource, ObjectType, SearchPathPlugin
 from engine.errors import ConfigError
-from engine.project import Project, shipped
-
-PIPELINE = "pipeline"
-PRIMARY = "config"
-OWN, SHIPPED = "main", "shipped"
-
-
-def search_path(project: Project) -> list[tuple[str, Path]]:
-    """Give the folders that are searched, first hit wins: the project's `conf/`, then the shipped one."""
-    own, built_in = project.conf.resolve(), shipped("conf").resolve()
-    folders = [(OWN, own)] if own.is_dir() else []
-    return folders if own == built_in else [*folders, (SHIPPED, built_in)]
 
 
 class YamlSource(ConfigSource):

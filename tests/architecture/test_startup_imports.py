@@ -137,6 +137,12 @@ def test_a_project_that_has_run_is_looked_at_without_them(tiny: Path, arguments:
     assert modules & HEAVY == set()
 
 
+def test_what_was_composed_before_is_composed_without_hydra(tiny: Path) -> None:
+    for _ in range(2):
+        _, modules, _ = start(tiny, "run", "pipeline=tiny", "--json")
+    assert modules & {"hydra", "omegaconf"} == set()
+
+
 def test_the_second_run_had_nothing_to_do(tiny: Path) -> None:
     _, _, words = start(tiny, "plan", "pipeline=tiny", "--json")
     nodes = json.loads(words[words.index("{") :])["nodes"]

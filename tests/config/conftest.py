@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import engine.config.sources as sources_module
+import engine.config.folders as folders_module
 from engine.components import Catalogue, load_catalogue
 from engine.config import ComposedConfig, attach_places, compose, load_plugins, load_settings, load_spec
 from engine.errors import ConfigError
@@ -69,7 +69,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     shutil.copytree(STAGE, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(sources_module, "shipped", lambda folder: tmp_path / "shipped" / folder)
+    monkeypatch.setattr(folders_module, "shipped", lambda folder: tmp_path / "shipped" / folder)
     monkeypatch.chdir(tmp_path / "project")
     return Stage(tmp_path)
 
@@ -80,6 +80,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComposedConfig, 
     root = tmp_path_factory.mktemp("stage")
     shutil.copytree(STAGE, root, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources_module, "shipped", lambda folder: root / "shipped" / folder)
+        patch.setattr(folders_module, "shipped", lambda folder: root / "shipped" / folder)
         config = Stage(root).compose("pipeline=mine", "execute.retries=1", "train.features=[amount_*]")
         return config, Stage(root).catalogue(config)

@@ -31,7 +31,7 @@ def files_in(stage: Any) -> set[str]:
     return {
         str(path.relative_to(stage.project.root))
         for path in stage.project.root.rglob("*")
-        if "__pycache__" not in str(path)
+        if "__pycache__" not in str(path) and "composed" not in path.parts  # a cache of its own
     }
 
 

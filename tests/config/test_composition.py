@@ -142,8 +142,8 @@ def test_composing_twice_gives_the_same(stage) -> None:
 def test_a_plain_run_imports_nothing_heavy(stage) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom engine.config import compose, load_settings\n"
-        "from engine.project import Project\nimport engine.config.sources as sources\n"
-        f"sources.shipped = lambda folder: Path({str(stage.root)!r}) / 'shipped' / folder\n"
+        "from engine.project import Project\nimport engine.config.folders as folders\n"
+        f"folders.shipped = lambda folder: Path({str(stage.root)!r}) / 'shipped' / folder\n"
         f"load_settings(compose(Project(Path({str(stage.project.root)!r})), ['pipeline=mine']))\n"
         "print(','.join(sorted(set(sys.modules) & {'jsonschema', 'polars', 'numpy', 'lightgbm', 'distributed', 'pandas',"
         " 'scipy', 'pygit2', 'sqlalchemy', 'rich'})))"

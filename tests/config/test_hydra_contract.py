@@ -83,8 +83,8 @@ def test_a_malformed_override_raises_one_of_the_two_errors() -> None:
 
 
 def test_the_defaults_list_gives_files_and_packages_in_merge_order(stage) -> None:
+    from engine.config.folders import search_path
     from engine.config.repository import Repository
-    from engine.config.sources import search_path
 
     repository = Repository(search_path(stage.project))
     repository.chosen.add("pipeline")
