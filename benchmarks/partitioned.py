@@ -1,21 +1,25 @@
 """Features of an event table that does not fit into memory: time and resident memory for 1x, 2x, … rows.
 
 Events are generated straight into Parquet, a part at a time; every twentieth row is one of the spine. The program has windows
-and a lookup by two keys. Each size runs in a process of its own, whose highest resident memory is read at its end.
+and a lookup by two keys. Each size runs as a node of a plan, with its parts in turn and side by side: the bytes are the same.
 
     python benchmarks/partitioned.py --rows 10e6 20e6 --folder /tmp/plumbline-partitioned
-    python benchmarks/partitioned.py --rows 100e6        # some 4 GB of Parquet and 10 GB of scratch, deleted at the end
+    python benchmarks/partitioned.py --rows 100e6 --workers 2   # some 4 GB of Parquet and 20 GB of scratch, deleted at the end
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +27,19 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from engine.contracts import Place, Work
+from engine.execute.pool import POOL
+from engine.execute.request import ExecuteRequest
+from engine.execute.run import execute
 from engine.features.program import FeatureProgram, compile_program
 from engine.features.timestamps import TIMESTAMP
 from engine.nodes.partitioned import compute_spilled
-from engine.nodes.spill import ParquetTable
-from engine.nodes.spilled_spine import Job, Sizes
+from engine.nodes.spill import height_of
+from engine.nodes.spilled_job import SLICE, Files, JobFile, Sizes, open_job
+from engine.plan.model import ExecutionPlan, PlanNode
+from engine.records import Event
 from engine.spec import FEATURE_KINDS, LabelSpec, SourceSpec, SpineSpec
+from engine.stores.artefacts import LocalArtefactStore
 
 PART = 2_000_000
 COLUMNS = {"id": "i64", "user": "i64", "shop": "i64", "at": "timestamp", "amount": "f64", "asked": "bool"}
@@ -81,24 +92,98 @@ def generate(folder: Path, rows: int) -> None:
         ).write_parquet(folder / f"{start:012d}.parquet", row_group_size=131_072)
 
 
-def compute(folder: Path, most: int) -> dict[str, Any]:
-    """Compute in this process; seconds and highest resident memory."""
-    table = ParquetTable(tuple(sorted(folder.glob("*.parquet"))))
-    scratch = folder.with_name(f"{folder.name}-scratch")
-    shutil.rmtree(scratch, ignore_errors=True)
+def compute(folder: Path, most: int, workers: int) -> dict[str, Any]:
+    """Compute as a node of a plan; seconds, and the highest resident memory of all processes together and of the largest."""
+    plan = PlanNode(
+        name="features",
+        kind="features",
+        settings={"program": make_program().to_json(), "folder": str(folder), "bucket": most},
+        timeout_seconds=36_000.0,
+        retries=0,
+    )
+    request = ExecuteRequest(bodies={"features": "partitioned:body"}, workers=workers)
+    place = Place(folder, "", str(folder.with_name("store")), (), 1, "1")
+    store = LocalArtefactStore(folder.with_name("store"))
+    watch = Resident()
+    watch.start()
     started = time.perf_counter()
-    job = Job(make_program(), {"txns": table}, scratch, Sizes(most, most), None)
-    made = compute_spilled(job, folder.with_name(f"{folder.name}.out"), lambda rows: rows, lambda *_: None)
+    (result,) = execute(ExecutionPlan(pipeline="p", nodes=(plan,)), request, place, store, Heard())
     seconds = time.perf_counter() - started
-    shutil.rmtree(scratch)
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    watch.ended.set()
+    watch.join()
+    if result.output is None:
+        raise SystemExit(str(result.error))
+    POOL.close()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
-        "events": table.height,
-        "spine": made.rows,
+        **result.output.notes,
+        "workers": workers,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "resident_gib": round(used.ru_maxrss / 2**20, 2),
+        "resident_gib": round(watch.most / 2**30, 2),
+        "sha256": hashlib.sha256((store.open(result.output.digest) / "rows.parquet").read_bytes()).hexdigest()[:16],
     }
+
+
+def body(work: Work) -> dict[str, Any]:
+    """The node: what the features node does with sources of so many rows."""
+    settings: Any = work.settings
+    paths = sorted(Path(settings["folder"]).glob("*.parquet"))
+    files = Files(tuple(map(str, paths)), tuple(map(height_of, paths)))
+    most = max(settings["bucket"] // work.parts.beside, 1)
+    job = JobFile(
+        program=settings["program"],
+        files={"txns": files},
+        sizes=Sizes(most, most, min(most, SLICE)),
+        as_of=None,
+        sample=None,
+    )
+    scratch = work.out.with_name(f"{work.out.name}.features")
+    made = compute_spilled(open_job(work, job, scratch), work.out / "rows.parquet")
+    return {"events": sum(files.heights), "spine": made.rows}
+
+
+class Heard:
+    """Tells of progress on standard error."""
+
+    def on_event(self, event: Event) -> None:
+        """See `Observer`."""
+        if event.event in {"progress", "log"}:
+            print(time.strftime("%H:%M:%S"), event.message, event.done, file=sys.stderr, flush=True)
+
+
+class Resident(threading.Thread):
+    """Looks every fifth of a second how much memory this process and all that it started hold: each page once (PSS)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.most = 0
+
+    def run(self) -> None:
+        """See `Thread`."""
+        while not self.ended.wait(0.2):
+            self.most = max(self.most, sum(map(held, family(os.getpid()))))
+
+
+def family(root: int) -> list[int]:
+    """A process and all that descends from it."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
+
+
+def held(pid: int) -> int:
+    """Bytes of anonymous and shared memory that count for this process; files that are only mapped may go at any time."""
+    with suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        return int(lines["Pss"].split()[0]) * 1024
+    return 0
 
 
 def main() -> None:
@@ -107,17 +192,28 @@ def main() -> None:
     parser.add_argument("--rows", type=float, nargs="+", default=[5e6, 10e6])
     parser.add_argument("--bucket", type=int, default=3_000_000, help="rows of a bucket")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/plumbline-partitioned"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="parts side by side")
     parser.add_argument("--compute", action="store_true", help="only compute what the folder holds, in this process")
     arguments = parser.parse_args()
     if arguments.compute:
-        print(json.dumps(compute(arguments.folder, arguments.bucket)), flush=True)
+        print(json.dumps(compute(arguments.folder, arguments.bucket, arguments.workers[0])), flush=True)
         return
     for rows in arguments.rows:
         folder = arguments.folder / f"{int(rows)}"
         shutil.rmtree(arguments.folder, ignore_errors=True)
         generate(folder, int(rows))
-        command = [sys.executable, __file__, "--compute", "--folder", str(folder), "--bucket", str(arguments.bucket)]
-        subprocess.run(command, check=True)
+        for workers in arguments.workers:
+            command = [
+                sys.executable,
+                __file__,
+                "--compute",
+                "--folder",
+                str(folder),
+                "--bucket",
+                str(arguments.bucket),
+            ]
+            subprocess.run([*command, "--workers", str(workers)], check=True)
+            shutil.rmtree(folder.with_name("store"))
         shutil.rmtree(arguments.folder)
 
 

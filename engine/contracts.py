@@ -6,8 +6,9 @@ costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -209,6 +210,39 @@ class Place:
     run_id: str
 
 
+class Parts(Protocol):
+    """Where a body has its parts run: other processes of this machine, the workers of a Dask scheduler, or here in turn."""
+
+    @property
+    def beside(self) -> int:
+        """How many parts run side by side on one machine, and so share its memory."""
+        ...
+
+    def run(self, work: Work, body: str, settings: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+        """Run `body` ("module:function") once for each of the settings, in any order and place; gives the notes in their order.
+
+        A part is a body without inputs; it reads and writes files that the settings name, on the store's file system, and
+        may be run twice, so what it writes is a function of its settings, and appears under its name at once. What a part
+        raises ends the node.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """Parts one after the other, in this process."""
+
+    beside: int = 1
+
+    def run(self, work: Work, body: str, settings: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+        """See `Parts`."""
+        function = load_body(body)
+        return [dict(function(replace(work, settings=part, inputs={}, progress=_unheard))) for part in settings]
+
+
+IN_TURN = InTurn()
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One call of a node's body: read `inputs`, write files into `out` (an empty directory), report progress."""
@@ -220,10 +254,18 @@ class Work:
     place: Place
     progress: Progress
     measured: Measured = UNMEASURED
+    parts: Parts = IN_TURN
 
 
 Body = Callable[[Work], Mapping[str, Json]]
 """A node's body: writes its files under `work.out` and returns its notes. Deterministic in `settings` and `inputs`."""
+
+
+def load_body(body: str) -> Body:
+    """Give the function that "module:function" names."""
+    module, _, function = body.partition(":")
+    found: Body = getattr(importlib.import_module(module), function)
+    return found
 
 
 # --- stores ------------------------------------------------------------------------------------------------------
@@ -270,6 +312,7 @@ class ArtefactStore(Protocol):
 
 
 __all__ = [
+    "IN_TURN",
     "UNMEASURED",
     "Artefact",
     "ArtefactStore",
@@ -285,6 +328,7 @@ __all__ = [
     "Miss",
     "ObjectStat",
     "PartedSource",
+    "Parts",
     "Pin",
     "Place",
     "Predictor",
@@ -299,4 +343,5 @@ __all__ = [
     "Trainer",
     "Work",
     "is_told",
+    "load_body",
 ]

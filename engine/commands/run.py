@@ -73,8 +73,8 @@ def _parser() -> Parser:
 
 def _start_ahead() -> None:
     """Have a child import data libraries while this process composes: in a project without results, it will be needed."""
-    from engine.execute.attempts import share_of_cores  # noqa: PLC0415 - start-up time of --help
     from engine.execute.pool import POOL  # noqa: PLC0415
+    from engine.execute.seats import share_of_cores  # noqa: PLC0415 - start-up time of --help
 
     with suppress(OSError):
         POOL.start_ahead(share_of_cores(1))

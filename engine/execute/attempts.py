@@ -6,25 +6,26 @@ Called by `node.run_node` once a miss is certain. What a body raised deliberatel
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from engine.clock import Clock
 from engine.contracts import ArtefactStore, Place
 from engine.errors import EngineError, UnavailableError
-from engine.execute.link import Narrator
-from engine.execute.pool import POOL, Cancelled, Crashed, Ears, Outcome, Seat, TimedOut
-from engine.execute.wire import Assignment, Failed, Finished, InputFiles, Whereabouts
+from engine.execute.conversation import Trouble, converse, trouble_of
+from engine.execute.link import Division, Narrator
+from engine.execute.parts import Part, part_of
+from engine.execute.pool import Cancelled, Crashed, Outcome, Seat, TimedOut
+from engine.execute.seats import share_of_cores
+from engine.execute.wire import Asked, Assignment, Failed, Finished, InputFiles, Whereabouts
 from engine.plan.model import PlanNode, settle
 from engine.records import NodeOutput
 
-_MAX_LINES = 10_000
 _LONGEST_BACKOFF = 300.0
 
 
@@ -54,16 +55,6 @@ class Attempted:
     peak_bytes: int | None = None
     error: str | None = None
     exit_code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """Why an attempt gave nothing; `retry` says whether another may."""
-
-    text: str
-    exit_code: int
-    retry: bool
-    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +88,22 @@ class Attempts:
         pause = min(self.task.node.backoff_seconds * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
         return pause * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret, and decides no result
 
-    def _try(self) -> Attempted | _Trouble:
+    def _try(self) -> Attempted | Trouble:
         try:
             return self._try_in(self.store.stage())
         except EngineError as error:  # the store's
-            return _Trouble(str(error), int(error.exit_code), retry=isinstance(error, UnavailableError))
+            return Trouble(str(error), int(error.exit_code), retry=isinstance(error, UnavailableError))
 
-    def _try_in(self, staged: Path) -> Attempted | _Trouble:
+    def _try_in(self, staged: Path) -> Attempted | Trouble:
         try:
             outcome = self._converse(staged)
             match outcome:
                 case Finished(notes, peak_bytes):
                     return Attempted(NodeOutput(digest=self.store.commit(staged), notes=notes), 0, peak_bytes)
-                case Failed():
-                    if outcome.trace:
-                        self.narrator.log("debug", outcome.trace)
-                    return _Trouble(outcome.text, outcome.exit_code, outcome.retry)
                 case Cancelled():
                     return Attempted(None, 0)
-                case TimedOut():
-                    return self._timed_out()
-                case Crashed(status):
-                    return _crashed(status)
+                case Failed() | TimedOut() | Crashed():
+                    return trouble_of(outcome, self.task.node.timeout_seconds, self.narrator)
                 case _:
                     assert_never(outcome)
         finally:
@@ -138,69 +123,22 @@ class Attempts:
                 str(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id
             ),
             measure=task.measure,
+            beside=link.beside(),
         )
+        seconds = task.node.timeout_seconds
         with link.occupy(threads):
-            return self._talk(assignment, Seat(threads, task.code))
+            divide = partial(self._divide, assignment=assignment)
+            return converse(assignment, Seat(threads, task.code), seconds, self.narrator, divide)
 
-    def _talk(self, assignment: Assignment, seat: Seat) -> Outcome:
-        task, link = self.task, self.narrator.link
-        try:
-            child = POOL.acquire(seat)
-        except OSError as error:
-            hint = "close other programs, or lower execute.workers"
-            raise UnavailableError(f"no process can be started: {error.strerror}", hint=hint) from error
-        kept = False
-        try:
-            ears = Ears(
-                lambda told: self.narrator.progress(told.message, told.rows, told.done),
-                _Lines(self.narrator),
-                lambda measured: self.narrator.metric(measured.step, measured.value),
-            )
-            outcome = child.run(assignment, task.node.timeout_seconds, link, ears)
-            kept = isinstance(outcome, Finished | Failed)
-            return outcome
-        finally:
-            if kept:
-                POOL.release(child)
-            else:
-                POOL.discard(child)
-
-    def _timed_out(self) -> _Trouble:
-        seconds = self.task.node.timeout_seconds
-        hint = "allow more with execute.timeout, or give it less data (--sample 10%)"
-        error = EngineError(f"took longer than {seconds:g} s and was stopped", hint=hint)
-        return _Trouble(str(error), int(error.exit_code), retry=True)
-
-
-class _Lines:
-    """Passes a body's output on, up to a limit: a loop that prints must not fill the disk."""
-
-    def __init__(self, narrator: Narrator) -> None:
-        self._narrator = narrator
-        self._count = 0
-
-    def __call__(self, line: str) -> None:
-        self._count += 1
-        if line and self._count <= _MAX_LINES:
-            self._narrator.log("info", line)
-        elif self._count == _MAX_LINES + 1:
-            self._narrator.log("warning", f"printed more than {_MAX_LINES} lines; the rest is dropped")
-
-
-def _crashed(status: int) -> _Trouble:
-    hint = "its last output is in the run's events.jsonl"
-    if status >= 0:
-        return _Trouble(str(EngineError(f"its process ended by itself with status {status}", hint=hint)), 1, retry=True)
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-    if -status == signal.SIGKILL:
-        hint = "the kernel does this when memory runs out: lower execute.workers, or try --sample 10%"
-    return _Trouble(str(EngineError(f"its process was killed by {name}", hint=hint)), 1, retry=True)
-
-
-def share_of_cores(slots: int) -> int:
-    """How many threads one of so many nodes side by side may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(slots, 1))
+    def _divide(self, asked: Asked, assignment: Assignment) -> Division:
+        """Have the parts run that the body asks for, where this node's link has room."""
+        task = self.task
+        tries = task.node.retries + 1
+        parts = [
+            Part(part_of(assignment, asked.body, settings), task.code, task.node.timeout_seconds, tries, task.clock)
+            for settings in asked.parts
+        ]
+        return self.narrator.link.divide(parts)
 
 
 def remove_staged(staged: Path) -> None:

@@ -23,17 +23,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from engine.contracts import UNMEASURED, Artefact, Body, Place, Work, is_told
+from engine.contracts import IN_TURN, UNMEASURED, Artefact, Place, Work, is_told, load_body
 from engine.errors import EngineError, ExitCode, UnavailableError
 from engine.execute.wire import (
     IDLE_SECONDS,
+    Answered,
+    Asked,
     Assignment,
+    Declined,
     Down,
     Failed,
     Finished,
@@ -44,7 +48,7 @@ from engine.execute.wire import (
     Told,
     encode,
 )
-from engine.keys import canonical_json
+from engine.keys import Json, canonical_json
 
 _DIGITS = re.compile(r"[0-9.]+")
 _PROGRESS_SECONDS = 0.1
@@ -59,14 +63,44 @@ def main(lifeline: int) -> None:
     die_with_owner(lifeline)
     faulthandler.enable()
     gc.set_threshold(50_000, 20, 20)
-    frames = Frames()
-    while select.select([inbox], [], [], IDLE_SECONDS)[0]:
-        data = os.read(inbox, 1 << 16)
-        if not data:
-            break
-        for body in frames.feed(data):
-            _serve(msgspec.json.decode(body, type=Down), outbox)
+    owner = Owner(inbox, outbox)
+    while (message := owner.hear(IDLE_SECONDS)) is not None:
+        match message:
+            case Prepare():
+                _prepare(message)
+            case Assignment():
+                owner.tell(perform(message, owner))
+            case Answered() | Declined():
+                break  # nothing was asked: the two have lost each other
     os._exit(0)  # nothing here needs tearing down, and thread pools of libraries take their time
+
+
+class Owner:
+    """The process that gives the work: what it says is read here, and what is told it goes out whole."""
+
+    def __init__(self, inbox: int, outbox: int) -> None:
+        self._inbox, self._outbox = inbox, outbox
+        self._frames = Frames()
+        self._waiting: deque[Down] = deque()
+
+    def hear(self, seconds: float | None) -> Down | None:
+        """Give the next message; `None` when nothing came for so long, or the owner has left."""
+        while not self._waiting:
+            if not select.select([self._inbox], [], [], seconds)[0]:
+                return None
+            data = os.read(self._inbox, 1 << 16)
+            if not data:
+                return None
+            self._waiting.extend(msgspec.json.decode(body, type=Down) for body in self._frames.feed(data))
+        return self._waiting.popleft()
+
+    def tell(self, message: Message) -> None:
+        """Send a message; what the body printed comes before what it says."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        data = memoryview(encode(message))
+        while data:
+            data = data[os.write(self._outbox, data) :]
 
 
 def die_with_owner(lifeline: int) -> None:
@@ -84,21 +118,6 @@ def die_with_owner(lifeline: int) -> None:
 def _watch(lifeline: int) -> None:
     os.read(lifeline, 1)
     os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
-def _serve(message: Down, outbox: int) -> None:
-    def send(answer: Message) -> None:
-        sys.stdout.flush()  # what the body printed comes before what it says
-        sys.stderr.flush()
-        data = memoryview(encode(answer))
-        while data:
-            data = data[os.write(outbox, data) :]
-
-    match message:
-        case Prepare():
-            _prepare(message)
-        case Assignment():
-            send(perform(message, send))
 
 
 def _prepare(message: Prepare) -> None:
@@ -120,13 +139,15 @@ def _prewarm(message: Prepare) -> None:
                 catalogue.get(role, name).prewarm()  # type: ignore[arg-type]
 
 
-def perform(assignment: Assignment, send: Callable[[Message], None]) -> Finished | Failed:
+def perform(assignment: Assignment, owner: Owner) -> Finished | Failed:
     """Run one body; whatever it raises becomes a `Failed`."""
     _reset_peak()
     try:
-        notes = dict(_load(assignment.body)(_work(assignment, send)))
+        notes = dict(load_body(assignment.body)(_work(assignment, owner)))
         canonical_json(notes)  # refuses what would not survive being written down
         return Finished(notes, _peak_bytes())
+    except _PartFailedError as error:
+        return error.failed
     except EngineError as error:
         trace = traceback.format_exc() if error.__cause__ is not None else None
         retry = isinstance(error, UnavailableError)
@@ -143,13 +164,7 @@ def perform(assignment: Assignment, send: Callable[[Message], None]) -> Finished
         return _unexpected(_described(error))
 
 
-def _load(body: str) -> Body:
-    module, _, function = body.partition(":")
-    found: Body = getattr(importlib.import_module(module), function)
-    return found
-
-
-def _work(assignment: Assignment, send: Callable[[Message], None]) -> Work:
+def _work(assignment: Assignment, owner: Owner) -> Work:
     place = assignment.place
     return Work(
         node=assignment.node,
@@ -157,9 +172,39 @@ def _work(assignment: Assignment, send: Callable[[Message], None]) -> Work:
         inputs={role: Artefact(Path(item.path), item.digest, item.notes) for role, item in assignment.inputs.items()},
         out=Path(assignment.out),
         place=Place(Path(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id),
-        progress=_Throttle(send),
-        measured=_Sparse(send) if assignment.measure else UNMEASURED,
+        progress=_Throttle(owner.tell),
+        measured=_Sparse(owner.tell) if assignment.measure else UNMEASURED,
+        parts=_Elsewhere(owner, assignment.beside) if assignment.beside else IN_TURN,
     )
+
+
+class _PartFailedError(EngineError):
+    """A part that ran elsewhere has failed, and said so in its own words."""
+
+    def __init__(self, declined: Declined) -> None:
+        super().__init__(declined.text)
+        self.failed = Failed(text=declined.text, exit_code=declined.exit_code, retry=False, trace=None)
+
+
+class _Elsewhere:
+    """Parts in other processes, which the owner knows."""
+
+    def __init__(self, owner: Owner, beside: int) -> None:
+        self._owner = owner
+        self.beside = beside
+
+    def run(self, work: Work, body: str, settings: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+        """See `Parts`; one part alone is done here."""
+        if len(settings) < 2:
+            return IN_TURN.run(work, body, settings)
+        self._owner.tell(Asked(body, tuple(dict(part) for part in settings)))
+        match self._owner.hear(None):
+            case Answered(notes):
+                return list(notes)
+            case Declined() as declined:
+                raise _PartFailedError(declined)
+            case _:
+                raise EngineError("the process that owns this one has left")
 
 
 class _Sparse:

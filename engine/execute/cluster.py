@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from distributed import Client, get_worker, wait
+from distributed import Client, get_client, get_worker, rejoin, secede, wait
 from distributed import TimeoutError as DaskTimeoutError
 from distributed.core import Status
 from distributed.versions import VersionMismatchWarning
 
 from engine import __version__
 from engine.errors import ExitCode, UnavailableError, UsageError
-from engine.execute.link import LocalLink, Narrator
+from engine.execute.link import Division, Link, LocalLink, Narrator, PartTask
+from engine.execute.wire import Failed, Finished
 from engine.records import Event, NodeResult
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class ClusterLink:
     """The link of a node on a Dask worker; picklable, finds its worker when it is used."""
 
     topic: str
+    resources: tuple[tuple[str, float], ...] = ()
 
     def emit(self, event: Event) -> None:
         """Send an event to the run through the scheduler."""
@@ -85,6 +88,65 @@ class ClusterLink:
     def why_cancelled(self) -> str:
         """Only a person stops a whole run."""
         return "interrupted"
+
+    def beside(self) -> int:
+        """The threads of all workers that share this machine, as far as this one can tell: by its share of the memory."""
+        limit = get_worker().memory_manager.memory_limit
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return self.slots() * max(1, round(memory / limit) if limit else 1)
+
+    def divide(self, tasks: Sequence[PartTask], link: Link | None = None) -> Division:
+        """Run the parts on any workers that have the run's resources."""
+        return ClusterDivision(tasks, link or self, dict(self.resources))
+
+
+class ClusterDivision:
+    """Parts of a node as tasks of the scheduler. The node's own task gives its thread back while it waits for them."""
+
+    def __init__(self, tasks: Sequence[PartTask], link: Link, resources: Mapping[str, float]) -> None:
+        self._client: Any = get_client()
+        give_back: Callable[[], None] = secede  # distributed types little of itself
+        give_back()
+        workers = None
+        if resources:  # the node holds its own while it waits: a part must not wait for the same
+            found = self._client.scheduler_info(n_workers=-1)["workers"].items()
+            workers = [name for name, worker in found if _has(worker, resources)]
+        name = f"{link.worker()}-{secrets.token_hex(6)}"
+        self._parts: list[Any] = [
+            self._client.submit(task, link, key=f"{name}/{number}", pure=False, workers=workers)
+            for number, task in enumerate(tasks)
+        ]
+
+    def poll(self) -> list[Finished | Failed | None] | None:
+        """See `Division`."""
+        ended = [part for part in self._parts if part.done()]
+        if len(ended) == len(self._parts):
+            found = [_part_result(part) for part in self._parts]
+            take_back: Callable[[], None] = rejoin
+            take_back()
+            return found
+        if any(not isinstance(_part_result(part), Finished) for part in ended):
+            self.cancel()
+        return None
+
+    def cancel(self) -> None:
+        """End all parts; their workers kill what runs."""
+        with suppress(Exception):
+            self._client.cancel([part for part in self._parts if not part.done()], force=True)
+
+
+def _has(worker: Mapping[str, Any], resources: Mapping[str, float]) -> bool:
+    return all(worker.get("resources", {}).get(name, 0) >= amount for name, amount in resources.items())
+
+
+def _part_result(part: Any) -> Finished | Failed | None:
+    if part.status == "finished":
+        found: Finished | Failed | None = part.result(timeout=_CONNECT_SECONDS)
+        return found
+    if part.status == "cancelled":
+        return None
+    error = UnavailableError(f"the Dask worker of a part was lost: {part.exception(timeout=_CONNECT_SECONDS)}")
+    return Failed(text=str(error), exit_code=int(error.exit_code), retry=False, trace=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +239,7 @@ def _check_workers(client: Any, batch: Batch) -> None:
         ) from error
     workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
     for name, amount in batch.request.resources.items():
-        if not any(worker.get("resources", {}).get(name, 0) >= amount for worker in workers.values()):
+        if not any(_has(worker, {name: amount}) for worker in workers.values()):
             raise UnavailableError(
                 f"no worker of {address} has the resource {name}={amount:g}, so the work would wait for ever",
                 hint=f"start one with `dask worker {address} --resources {name}={amount:g}`, or ask for less",

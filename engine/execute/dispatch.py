@@ -14,12 +14,13 @@ from msgspec import structs
 
 from engine.components import Role
 from engine.contracts import ArtefactStore, Place
-from engine.execute.attempts import NodeTask, share_of_cores
+from engine.execute.attempts import NodeTask
 from engine.execute.interrupts import Interrupts
 from engine.execute.link import Link, LocalLink, StoppableLink
 from engine.execute.node import run_node
 from engine.execute.pool import POOL, Seat
 from engine.execute.request import ExecuteRequest
+from engine.execute.seats import share_of_cores
 from engine.execute.wire import Prepare
 from engine.plan.model import PlanNode
 from engine.records import NodeResult
@@ -51,7 +52,7 @@ def dispatch(batch: Batch, store: ArtefactStore, link: LocalLink, interrupts: In
         from engine.execute.cluster import ClusterLink, run_on_cluster  # noqa: PLC0415 - takes a second
 
         topic = f"plumbline-{prefix}"
-        graph = build_graph(batch, store, ClusterLink(topic), prefix)
+        graph = build_graph(batch, store, ClusterLink(topic, tuple(batch.request.resources.items())), prefix)
         return run_on_cluster(graph, batch, topic, link, interrupts)
     _warm_up(batch)
     from engine.execute.embedded import run_embedded  # noqa: PLC0415 - a no-op run needs none of it

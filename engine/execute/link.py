@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from engine.clock import Clock, isoformat
 from engine.execute.request import Observer
 from engine.execute.seats import Seats, Stops
+from engine.execute.wire import Failed, Finished
 from engine.records import Event, NodeResult
 
+_PART = "part"
 FINAL_STATES = frozenset({"ran", "cached", "failed", "skipped", "cancelled"})
 
 
@@ -58,6 +61,18 @@ class Cancellation:
         os.close(writer)
 
 
+class Division(Protocol):
+    """Parts of one body that are being run."""
+
+    def poll(self) -> Sequence[Finished | Failed | None] | None:
+        """What the parts gave, in their order, once all have ended (`None`: it was stopped); the first that fails ends the others."""
+        ...
+
+    def cancel(self) -> None:
+        """End all parts; returns when none runs here any more."""
+        ...
+
+
 class Link(Protocol):
     """What a node sees of its run."""
 
@@ -93,6 +108,18 @@ class Link(Protocol):
         """Say in a word or two why this node was stopped."""
         ...
 
+    def beside(self) -> int:
+        """How many parts of a node run side by side and share one machine's memory; 0: a node does its parts itself."""
+        ...
+
+    def divide(self, tasks: Sequence[PartTask], link: Link | None = None) -> Division:
+        """Run the parts of a node side by side, each with this link, or with `link`."""
+        ...
+
+
+PartTask: TypeAlias = Callable[[Link], Finished | Failed | None]
+"""One part of a body, to be run by whoever has a link; picklable."""
+
 
 class LocalLink:
     """The link inside one process. An observer that raises cancels the run; `execute` raises its error afterwards."""
@@ -102,6 +129,7 @@ class LocalLink:
         self._seats = seats
         self._cancellation = cancellation
         self._slots = slots
+        self._gate = threading.Semaphore(slots)
         self._lock = threading.Lock()
         self._told: dict[str, str] = {}
         self.failure: Exception | None = None
@@ -151,6 +179,18 @@ class LocalLink:
         """Only a person stops a whole run."""
         return "interrupted"
 
+    def beside(self) -> int:
+        """As many parts as nodes, all nodes together."""
+        return self._slots if self._slots > 1 else 0
+
+    def divide(self, tasks: Sequence[PartTask], link: Link | None = None) -> Division:
+        """Run the parts in children of this process."""
+        from engine.execute.division import LocalDivision  # noqa: PLC0415 - a no-op run needs none of it
+
+        stops = Stops()
+        own = StoppableLink(link or self, stops, _PART)
+        return LocalDivision(tasks, own, lambda: stops.stop(_PART, "the node has ended"), self._gate)
+
 
 @dataclass(frozen=True, slots=True)
 class StoppableLink:
@@ -190,6 +230,14 @@ class StoppableLink:
     def why_cancelled(self) -> str:
         """Give the reason of the stop."""
         return self.stops.reason(self.node) or self.link.why_cancelled()
+
+    def beside(self) -> int:
+        """How many parts run side by side."""
+        return self.link.beside()
+
+    def divide(self, tasks: Sequence[PartTask], link: Link | None = None) -> Division:
+        """Run parts that are stopped when this node is."""
+        return self.link.divide(tasks, link or self)
 
 
 @dataclass(frozen=True, slots=True)

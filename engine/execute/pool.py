@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import select
 import selectors
@@ -23,8 +24,21 @@ from typing import IO, TypeAlias
 
 import msgspec
 
-from engine.execute.link import Link
-from engine.execute.wire import IDLE_SECONDS, Assignment, Failed, Finished, Frames, Measured, Prepare, Told, Up, encode
+from engine.execute.errand import Errand
+from engine.execute.link import Division, Link
+from engine.execute.wire import (
+    IDLE_SECONDS,
+    Asked,
+    Assignment,
+    Failed,
+    Finished,
+    Frames,
+    Measured,
+    Prepare,
+    Told,
+    Up,
+    encode,
+)
 
 _POLL_SECONDS = 0.2  # how often a link without a descriptor is asked for cancellation
 _MAX_LINE = 4096
@@ -78,11 +92,12 @@ Outcome: TypeAlias = Finished | Failed | Crashed | TimedOut | Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Where a child's words go: progress, intermediate metrics, and what it writes on standard output and error, line by line."""
+    """Where a child's words go: progress, metrics, parts to be run, and what it writes on standard output and error, by line."""
 
     progress: Callable[[Told], None]
     line: Callable[[str], None]
     metric: Callable[[Measured], None]
+    divide: Callable[[Asked], Division]
 
 
 class Child:
@@ -121,29 +136,39 @@ class Child:
 
     def run(self, assignment: Assignment, seconds: float, link: Link, ears: Ears) -> Outcome:
         """Run one body. After anything but `Finished` and `Failed` the child is dead."""
-        outgoing = memoryview(encode(assignment))
-        deadline = time.monotonic() + seconds
         wake = link.descriptor()
+        errand = Errand(assignment, seconds, math.inf if wake is not None else _POLL_SECONDS)
         with selectors.DefaultSelector() as selector:
             for descriptor in (self._outbox, self._errors, self._pidfd, *(() if wake is None else (wake,))):
                 selector.register(descriptor, selectors.EVENT_READ)
             selector.register(self._inbox, selectors.EVENT_WRITE)
-            while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return self._stop(TimedOut(), ears)
-                ready = {key.fd for key, _ in selector.select(left if wake is not None else min(left, _POLL_SECONDS))}
-                if link.is_cancelled():
-                    return self._stop(Cancelled(), ears)
-                if self._inbox in ready:
-                    outgoing = self._write(outgoing)
-                    if not outgoing:
-                        selector.unregister(self._inbox)
-                answer = self._hear(ears)
-                if answer is not None:
-                    return answer
-                if self._pidfd in ready:
-                    return self._stop(None, ears)
+            try:
+                while (outcome := self._attend(errand, selector, link, ears)) is None:
+                    pass
+            finally:
+                errand.abandon()
+            return outcome
+
+    def _attend(self, errand: Errand, selector: selectors.BaseSelector, link: Link, ears: Ears) -> Outcome | None:
+        """Wait for whatever comes next, and do what it asks; gives the outcome once there is one."""
+        seconds = errand.wait()
+        if seconds <= 0:
+            return self._stop(TimedOut(), ears)
+        ready = {key.fd for key, _ in selector.select(seconds)}
+        if link.is_cancelled():
+            return self._stop(Cancelled(), ears)
+        if self._inbox in ready:
+            errand.outgoing = self._write(errand.outgoing)
+            if not errand.outgoing:
+                selector.unregister(self._inbox)
+        answer = self._hear(ears)
+        if isinstance(answer, Asked):
+            errand.division = ears.divide(answer)
+        elif answer is not None:
+            return answer
+        if errand.has_reply():
+            selector.register(self._inbox, selectors.EVENT_WRITE)
+        return self._stop(None, ears) if self._pidfd in ready else None
 
     def kill(self) -> int:
         """Kill the process and all that it started, and give its status; any number of times."""
@@ -164,7 +189,7 @@ class Child:
         answer = self._hear(ears) if outcome is None else None
         self._listen(ears, last=True)
         status = self.kill()
-        return answer or outcome or Crashed(status)
+        return answer if isinstance(answer, Finished | Failed) else outcome or Crashed(status)
 
     def _write(self, outgoing: memoryview) -> memoryview:
         try:
@@ -174,8 +199,8 @@ class Child:
         except OSError:
             return outgoing[:0]  # it died: the selector says so next
 
-    def _hear(self, ears: Ears) -> Finished | Failed | None:
-        answer: Finished | Failed | None = None
+    def _hear(self, ears: Ears) -> Finished | Failed | Asked | None:
+        answer: Finished | Failed | Asked | None = None
         while data := _read(self._outbox):
             for body in self._frames.feed(data):
                 match self._decoder.decode(body):
@@ -183,9 +208,9 @@ class Child:
                         ears.progress(told)
                     case Measured() as measured:
                         ears.metric(measured)
-                    case Finished() | Failed() as found:
+                    case Finished() | Failed() | Asked() as found:
                         answer = found
-        self._listen(ears, last=answer is not None)
+        self._listen(ears, last=isinstance(answer, Finished | Failed))
         return answer
 
     def _listen(self, ears: Ears, *, last: bool) -> None:

@@ -5,6 +5,7 @@ Called by the links of nodes; a sweep decides both. Standard library only.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,12 @@ class Seats:
             with self._changed:
                 self._free += wanted
                 self._changed.notify_all()
+
+
+def share_of_cores(slots: int) -> int:
+    """How many threads one of so many nodes side by side may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(slots, 1))
 
 
 class Stops:

@@ -1,6 +1,7 @@
 """What a worker process and its child say to each other: length-prefixed JSON over pipes, no pickle.
 
-Down go `Prepare` and `Assignment`, up come `Told`, `Measured`, `Finished` and `Failed`. Both ends import this and share no more.
+Down go `Prepare` and `Assignment`, up come `Told`, `Measured`, `Finished` and `Failed`. A body that has its parts run elsewhere
+sends `Asked`, and waits for `Answered` or `Declined`. Both ends import this and share no more.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Whereabouts(msgspec.Struct, frozen=True):
 
 
 class Assignment(Message, frozen=True, kw_only=True):
-    """Run one body: `body` is "module:function"; `measure` says whether somebody hears intermediate metrics."""
+    """Run one body: `body` is "module:function"; `measure` says whether somebody hears intermediate metrics.
+
+    `beside`: how many parts of it would run side by side on one machine; 0 when it has to do them itself, in turn.
+    """
 
     body: str
     node: str
@@ -62,6 +66,7 @@ class Assignment(Message, frozen=True, kw_only=True):
     out: str
     place: Whereabouts
     measure: bool = False
+    beside: int = 0
 
 
 class Told(Message, frozen=True):
@@ -95,8 +100,28 @@ class Failed(Message, frozen=True, kw_only=True):
     trace: str | None
 
 
-Down: TypeAlias = Prepare | Assignment
-Up: TypeAlias = Told | Measured | Finished | Failed
+class Asked(Message, frozen=True):
+    """The body wants another one ("module:function") to be run once for each of these settings, in any order."""
+
+    body: str
+    parts: tuple[dict[str, Any], ...]
+
+
+class Answered(Message, frozen=True):
+    """What the parts returned, in their order."""
+
+    notes: tuple[dict[str, Any], ...]
+
+
+class Declined(Message, frozen=True):
+    """A part failed, and so does the whole."""
+
+    text: str
+    exit_code: int
+
+
+Down: TypeAlias = Prepare | Assignment | Answered | Declined
+Up: TypeAlias = Told | Measured | Finished | Failed | Asked
 
 
 def encode(message: Message) -> bytes:

@@ -69,7 +69,7 @@ def _conform_column(values: pl.Series, type_: str, what: str) -> pl.Series:
     return values
 
 
-def gather(values: pl.Series, rows: Ints) -> pl.Series:
+def gather(values: pl.Series, rows: Ints | Codes) -> pl.Series:
     """The values at these rows; a negative row gives null."""
     if values.is_empty():
         return pl.Series(values.name, [None], dtype=values.dtype).new_from_index(0, len(rows))

@@ -6,12 +6,12 @@ cuts are, so pieces run on as many threads as Polars has, and what lies between 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from engine.features.timeline import LONGEST, Timeline
 
 PIECE = 1 << 19
 """Rows of both sides in a piece, about; a key is never cut."""
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _Rows: TypeAlias = npt.NDArray[np.int32]
 
 
@@ -77,11 +79,7 @@ class Joined:
                 evaluate(self._piece((first, last), slice(*asked), slice(*held), compiled=compiled))
 
         shares = list(pairwise(bounds))
-        if len(shares) == 1:
-            one(*shares[0])
-            return
-        for done in [_threads().submit(one, *share) for share in shares]:
-            done.result()
+        in_threads(lambda share: one(*share), shares)
 
     def _piece(self, keys: tuple[int, int], asked: slice, held: slice, *, compiled: bool) -> Piece:
         row, rows = self.asked[asked].astype(np.int64), self.held[held].astype(np.int64)
@@ -101,30 +99,37 @@ def join_rows(timeline: Timeline, times: Ints, asked: Codes, held: Codes) -> Joi
     size = int(asked.max(initial=-1)) + 2
     asked = np.where(asked < 0, np.int32(size - 1), asked)
     if np.all(times[1:] >= times[:-1]):  # as training has them
-        by_key = _by_code(asked)
+        by_key = _by_code(asked, size)
     else:
         order = np.argsort(times, kind="stable")
-        by_key = order[_by_code(asked[order])].astype(np.int32)
-    return Joined(timeline, times, by_key, _count(asked, size), _by_code(held), _count(held, size))
+        by_key = order[_by_code(asked[order], size)].astype(np.int32)
+    return Joined(timeline, times, by_key, _count(asked, size), _by_code(held, size), _count(held, size))
 
 
 def _count(codes: Codes, size: int) -> Ints:
     return np.bincount(codes + 1, minlength=size + 1)[1:]
 
 
-def _by_code(codes: Codes) -> _Rows:
-    """Indices by code, stable; negative codes are left out."""
+def _by_code(codes: Codes, size: int) -> _Rows:
+    """Indices by code (below `size`), stable; negative codes are left out."""
     held = np.flatnonzero(codes >= 0) if codes.min(initial=0) < 0 else None
     kept = codes if held is None else codes[held]
-    if kept.max(initial=0) < 1 << 16:
-        order = np.argsort(kept.astype(np.uint16), kind="stable")  # 16 bits take a radix sort
-    elif len(kept) >= COMPILED_FROM:
+    if len(kept) >= COMPILED_FROM:
         from engine.features.coverage_compiled import counting_order  # noqa: PLC0415 - imports numba
 
         order = counting_order(kept)
+    elif size <= 1 << 16:
+        order = np.argsort(kept.astype(np.uint16), kind="stable")  # 16 bits take a radix sort
     else:
         order = np.argsort(kept, kind="stable")
     return (order if held is None else held[order]).astype(np.int32)
+
+
+def in_threads(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Apply a function to each, on as many threads as Polars has where there are several; never from one of those threads."""
+    if len(items) < 2:
+        return [function(item) for item in items]
+    return [done.result() for done in [_threads().submit(function, item) for item in items]]
 
 
 @cache

@@ -13,34 +13,42 @@ from typing import Any
 
 import polars as pl
 
-from engine.contracts import Work
+from engine.contracts import Artefact, Work
 from engine.errors import DataError
 from engine.features.compute import compute, spine_of
 from engine.features.label import REASONS, label_rows
 from engine.features.program import FeatureProgram
 from engine.features.timestamps import moment_of
 from engine.keys import Json
-from engine.nodes.frames import read_source, source_inputs, source_paths, write_document, write_frame
+from engine.nodes.frames import (
+    read_document,
+    read_source,
+    sample_rows,
+    source_inputs,
+    source_paths,
+    write_document,
+    write_frame,
+)
 from engine.nodes.partitioned import compute_spilled
-from engine.nodes.spill import ParquetTable, Table
-from engine.nodes.spilled_spine import Job, Sizes
+from engine.nodes.spill import height_of
+from engine.nodes.spilled_job import SLICE, Files, JobFile, Sizes, open_job
 
 ROW_ID, EVENT_TIME, LABEL, KNOWN_AT = "row_id", "event_time", "label", "label_known_at"
-_SAMPLE_STEPS = 1_000_000
 _BYTES_A_ROW = 300
 
 
 def compute_features(work: Work) -> Mapping[str, Json]:
     """Evaluate features for every spine row with a usable label; raises `DataError` when none is left.
 
-    Rows that might not fit into memory are partitioned by key and spilled to disk; the result has the same bytes.
+    Rows that might not fit into memory are partitioned by key and spilled to disk, and the parts are done side by side
+    where the run has room; the result has the same bytes.
     """
     settings: Any = work.settings
     program = FeatureProgram.from_json(settings["program"])
-    tables = {name: ParquetTable(source_paths(work, item)) for name, item in source_inputs(work).items()}
+    tables = {name: _files_of(work, item) for name, item in source_inputs(work).items()}
     most = rows_in_memory()
-    if sum(tables[name].height for name in program.source_names) > most:
-        return _compute_spilled(work, program, tables, Sizes(max(most // 6, 1), max(most // 6, 1)))
+    if sum(sum(tables[name].heights) for name in program.source_names) > most:
+        return _compute_spilled(work, program, tables, most)
     history = read_history(work, program)
     spine = sample_rows(spine_of(program, history, settings["as_of"]), settings["sample"])
     work.progress("labels", spine.height, None)
@@ -65,16 +73,27 @@ def rows_in_memory() -> int:
     return int(os.environ.get("PLUMBLINE_ROWS_IN_MEMORY", memory // 4 // _BYTES_A_ROW))
 
 
-def _compute_spilled(
-    work: Work, program: FeatureProgram, tables: Mapping[str, Table], sizes: Sizes
-) -> Mapping[str, Json]:
+def _files_of(work: Work, artefact: Artefact) -> Files:
+    described: Any = read_document(artefact.path / "source.json")
+    paths = tuple(item["path"] for item in described["objects"])
+    heights = tuple(map(height_of, source_paths(work, artefact)))
+    return Files(paths, heights, str(artefact.notes["repository"]), str(artefact.notes["commit"]))
+
+
+def _compute_spilled(work: Work, program: FeatureProgram, files: Mapping[str, Files], most: int) -> Mapping[str, Json]:
     settings: Any = work.settings
     scratch = work.out.with_name(f"{work.out.name}.features")  # deleted with the staged folder, whatever happens
     as_of = moment_of(settings["as_of"]) if settings["as_of"] is not None else None
-    job = Job(program, tables, scratch, sizes, as_of)
+    rows = max(most // 6 // max(work.parts.beside, 1), 1)
+    job = JobFile(
+        program=settings["program"],
+        files={name: files[name] for name in program.source_names},
+        sizes=Sizes(rows, rows, min(rows, SLICE)),
+        as_of=as_of,
+        sample=settings["sample"],
+    )
     try:
-        keep = lambda rows: sample_rows(rows, settings["sample"])  # noqa: E731
-        made = compute_spilled(job, work.out / "rows.parquet", keep, work.progress)
+        made = compute_spilled(open_job(work, job, scratch), work.out / "rows.parquet")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     write_document(work.out / "labels.json", {reason: made.counts.get(reason, 0) for reason in REASONS})
@@ -85,10 +104,3 @@ def read_history(work: Work, program: FeatureProgram) -> dict[str, pl.DataFrame]
     """Read what the program needs of each source: only the columns that it names."""
     sources = source_inputs(work)
     return {name: read_source(work, sources[name], program.source_columns(name)) for name in program.source_names}
-
-
-def sample_rows(spine: pl.DataFrame, fraction: float | None) -> pl.DataFrame:
-    """Keep about that fraction of rows, chosen by a hash of their ids: the same rows every time."""
-    if fraction is None:
-        return spine
-    return spine.filter(pl.col(ROW_ID).hash(seed=0) % _SAMPLE_STEPS < int(fraction * _SAMPLE_STEPS))

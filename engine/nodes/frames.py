@@ -19,6 +19,7 @@ from engine.keys import Json, canonical_json
 from engine.stores.snapshots import open_snapshots
 
 ROW_GROUP = 65_536
+_SAMPLE_STEPS = 1_000_000
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
@@ -101,3 +102,10 @@ def source_inputs(work: Work) -> dict[str, Artefact]:
     """Give this node's sources by name (inputs with the role `source.<name>`)."""
     prefix = "source."
     return {role.removeprefix(prefix): artefact for role, artefact in work.inputs.items() if role.startswith(prefix)}
+
+
+def sample_rows(spine: pl.DataFrame, fraction: float | None) -> pl.DataFrame:
+    """Keep about that fraction of rows, chosen by a hash of their ids: the same rows every time."""
+    if fraction is None:
+        return spine
+    return spine.filter(pl.col("row_id").hash(seed=0) % _SAMPLE_STEPS < int(fraction * _SAMPLE_STEPS))

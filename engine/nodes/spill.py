@@ -1,127 +1,114 @@
-"""Rows on disk: tables that are read batch by batch, and buckets that rows are scattered into. Called by `partitioned`.
+"""Rows on disk: tables that are read slice by slice, and buckets that rows are scattered into. Called by `partitioned`.
 
-A bucket holds all rows of some keys, chosen by a hash of the key's values, in the order in which they were added. What a
-bucket holds decides no value, so neither does how many there are.
+A bucket holds all rows of some keys, chosen by a hash of the key's values, in the order of the slices that they came from.
+What a bucket holds decides no value, so neither does how many there are. Many processes may write into the same buckets:
+each slice is a file of its own, which appears under its name at once, and the same when it is written again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
-BATCH = 2_000_000
-"""Rows read at a time."""
+_SCHEMA = "schema.arrow"
 
 
 class Table(Protocol):
     """Rows that need not fit into memory."""
 
     @property
-    def height(self) -> int:
-        """How many rows there are."""
+    def slices(self) -> int:
+        """How many slices there are."""
         ...
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """These columns of all rows, batch by batch, in order."""
+    def read(self, number: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One slice's rows; the slices one after the other are all rows in their order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetTable:
-    """The rows of Parquet files, one after the other."""
+    """The rows of Parquet files, one after the other, in slices of at most `batch` rows; `fetch` finds a file."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
+    heights: tuple[int, ...]
+    batch: int
+    fetch: Callable[[str], Path] = Path
 
     @property
     def height(self) -> int:
-        """How many rows there are, from the files' footers."""
-        return sum(_height(path) for path in self.paths)
+        """How many rows there are."""
+        return sum(self.heights)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    @property
+    def slices(self) -> int:
         """See `Table`."""
-        for path in self.paths:
-            for start in range(0, _height(path), BATCH):
-                yield pl.scan_parquet(path, glob=False).select(columns).slice(start, BATCH).collect()
+        return sum(-(-height // self.batch) for height in self.heights)
+
+    def read(self, number: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """See `Table`; raises `IndexError` for a slice that is not there."""
+        for path, height in zip(self.paths, self.heights, strict=True):
+            own = -(-height // self.batch)
+            if number < own:
+                rows = pl.scan_parquet(self.fetch(path), glob=False)
+                wanted = rows if columns is None else rows.select(columns)
+                return wanted.slice(number * self.batch, self.batch).collect()
+            number -= own
+        raise IndexError(number)
 
 
-def _height(path: Path) -> int:
+def height_of(path: Path) -> int:
+    """How many rows a Parquet file has, from its footer."""
     return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
 
 
 @dataclass(frozen=True, slots=True)
-class FrameTable:
-    """A frame as a table, in batches of some rows: for tests."""
-
-    frame: pl.DataFrame
-    rows: int = BATCH
-
-    @property
-    def height(self) -> int:
-        """How many rows there are."""
-        return self.frame.height
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """See `Table`."""
-        for start in range(0, self.frame.height, self.rows):
-            yield self.frame[start : start + self.rows].select(columns)
-
-
 class Buckets:
-    """Rows scattered over folders of Arrow files; each `add` writes at most one file a bucket."""
+    """Rows scattered over folders of Arrow files, one file a slice and bucket. Also a `Table`, whose slices are the buckets."""
 
-    def __init__(self, folder: Path, count: int, schema: Mapping[str, pl.DataType]) -> None:
-        self._folder = folder
-        self._schema = pl.Schema(schema)
-        self._files: list[list[Path]] = [[] for _ in range(count)]
-        folder.mkdir(parents=True)
+    folder: Path
+    slices: int
 
-    def __len__(self) -> int:
-        """How many buckets there are."""
-        return len(self._files)
+    def declare(self, schema: Mapping[str, pl.DataType]) -> Buckets:
+        """Say what rows look like, for when none are added."""
+        self._write(self.folder / _SCHEMA, pl.DataFrame(schema=pl.Schema(schema)))
+        return self
 
-    def add(self, frame: pl.DataFrame, numbers: pl.Series) -> None:
-        """Add rows, each to the bucket of its number."""
+    def scatter(self, writer: int, frame: pl.DataFrame, numbers: pl.Series) -> None:
+        """Add the rows of one slice, each to the bucket of its number."""
+        if not (self.folder / _SCHEMA).exists():
+            self.declare(frame.schema)
         parts = frame.with_columns(numbers.alias("\x00bucket")).partition_by(
             "\x00bucket", maintain_order=True, include_key=False, as_dict=True
         )
         for (number,), part in parts.items():
-            self.put(part, int(number))
+            self.put(int(number), part, writer)
 
-    def put(self, frame: pl.DataFrame, number: int) -> None:
-        """Add rows to one bucket."""
-        files = self._files[number]
-        path = self._folder / f"{number:05d}-{len(files):05d}.arrow"
-        frame.select(self._schema.names()).write_ipc(path, compression="uncompressed")
-        files.append(path)
+    def put(self, number: int, frame: pl.DataFrame, writer: int = 0) -> None:
+        """Add the rows of one slice to one bucket."""
+        self._write(self.folder / f"{number:06d}" / f"{writer:06d}.arrow", frame)
 
-    def read(self, number: int) -> pl.DataFrame:
-        """All rows of a bucket, in the order in which they were added."""
-        frames = [pl.read_ipc(path) for path in self._files[number]]
-        return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=self._schema)
+    def read(self, number: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """All rows of a bucket, in the order of the slices that they came from."""
+        frames = [pl.read_ipc(path) for path in sorted((self.folder / f"{number:06d}").glob("*.arrow"))]
+        rows = pl.concat(frames, rechunk=True) if frames else pl.read_ipc(self.folder / _SCHEMA)
+        return rows if columns is None else rows.select(columns)
 
-    def drop(self, number: int) -> None:
-        """Delete a bucket that nobody needs any more."""
-        for path in self._files[number]:
-            path.unlink()
-        self._files[number] = []
+    def remove(self) -> None:
+        """Delete everything: nobody needs it any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def height(self) -> int:
-        """How many rows there are."""
-        return sum(_arrow_height(path) for files in self._files for path in files)
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Read all buckets as a `Table`."""
-        for number in range(len(self)):
-            yield self.read(number).select(columns)
-
-
-def _arrow_height(path: Path) -> int:
-    return int(pl.scan_ipc(path).select(pl.len()).collect().item())
+    def _write(self, path: Path, frame: pl.DataFrame) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        frame.write_ipc(unfinished, compression="uncompressed")
+        unfinished.replace(path)
 
 
 def bucket_numbers(frame: pl.DataFrame, columns: Sequence[str], count: int) -> pl.Series:

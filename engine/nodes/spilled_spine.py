@@ -1,189 +1,226 @@
 """The training spine and its labels when they do not fit into memory: chunks of rows on disk, in `(event_time, row_id)` order.
 
-Enters: a program and the tables of its sources. Leaves: a `Chunks` whose rows have `position`, the number of the row in that
-order. Versions of an id, and a spine row and its labels, meet in one bucket; then rows are scattered by ranges of time,
-sorted and numbered. Called by `partitioned`.
+Enters: a `Crew`. Leaves: `Chunks`; chunk `n` has the rows from position `starts[n]` on. Versions of an id, and a spine row and
+its labels, meet in one bucket; then rows are scattered by ranges of time, and sorted. Functions of a `Work` are parts, done
+in any order and process; the others hand them out and are called by `partitioned`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from engine.contracts import Work
 from engine.errors import DataError
 from engine.features.frames import microseconds_of
 from engine.features.label import label_rows
 from engine.features.lowered_functions import DTYPES
-from engine.features.program import FeatureProgram, LabelProgram, SourceProgram
+from engine.features.program import LabelProgram, SourceProgram
 from engine.features.spine import ROW_ID, spine_of
 from engine.features.steps import EVENT_TIME
 from engine.features.timeline import FOREVER, LONGEST, UNTIL, build_timeline
-from engine.nodes.spill import Buckets, Table, bucket_count, bucket_numbers
+from engine.keys import Json
+from engine.nodes.frames import sample_rows
+from engine.nodes.spill import Buckets, bucket_count, bucket_numbers
+from engine.nodes.spilled_job import Crew, job_of
 
-POSITION = "\x00position"
 _SAMPLE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many rows are worked on at a time: those of a bucket, and those of a chunk of the result."""
+class Chunks:
+    """Spine rows with labels, in order; `counts` are reasons of labels."""
 
-    bucket: int
-    chunk: int
+    rows: Buckets
+    starts: tuple[int, ...]
+    height: int
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is computed, from which tables, where there is room on disk, and how much at a time."""
+class Scattering:
+    """Rows of a source to be scattered: which columns, by which of them; `until`: they say until when they count."""
 
-    program: FeatureProgram
-    tables: Mapping[str, Table]
-    scratch: Path
-    sizes: Sizes
-    as_of: int | None
-    settled: dict[str, Table] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Chunks:
-    """Spine rows with labels, in order: chunk `n` has positions from `starts[n]` on; `counts` are reasons of labels."""
-
-    rows: Buckets
-    starts: list[int] = field(default_factory=list)
-    height: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
+    source: str
+    columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    settled: int = 0
+    until: bool = False
+    drop: bool = True
 
 
-def settled_table(job: Job, name: str) -> Table:
-    """A source's rows, with `UNTIL` where some ids have several versions, which may lie under different keys."""
-    if name not in job.settled:
-        job.settled[name] = _settle(job, job.program.sources[name], job.tables[name])
-    return job.settled[name]
+def scatter(crew: Crew, what: Scattering, target: str, count: int) -> list[Mapping[str, Any]]:
+    """Scatter a source's rows into buckets, slice by slice; gives what the parts say."""
+    job = crew.job
+    source, table = job.program.sources[what.source], job.table(what.source, what.settled)
+    schema = {name: DTYPES[source.columns[name]] for name in what.columns}
+    job.buckets(target, count).declare({**schema, **({UNTIL: pl.Int64()} if what.until or what.settled else {})})
+    settings: dict[str, Json] = {
+        "source": what.source, "columns": list(what.columns), "keys": list(what.keys), "settled": what.settled,
+        "until": what.until, "drop": what.drop, "target": target, "count": count,
+    }  # fmt: skip
+    return crew.run(scatter_slice, [{**settings, "slice": number} for number in range(table.slices)])
 
 
-def _settle(job: Job, source: SourceProgram, table: Table) -> Table:
+def scatter_slice(work: Work) -> Mapping[str, Json]:
+    """Part: one slice of a source by the hash of some columns; without a value in one of them a row may be dropped."""
+    job, asked = job_of(work), _settings(work)
+    table, keys = job.table(asked["source"], asked["settled"]), asked["keys"]
+    rows = table.read(asked["slice"], [*asked["columns"], *([UNTIL] if asked["settled"] else [])])
+    notes: dict[str, Json] = {}
+    if asked["until"]:
+        if UNTIL not in rows.columns:
+            rows = rows.with_columns(pl.lit(FOREVER, dtype=pl.Int64).alias(UNTIL))
+        line = build_timeline(job.program.sources[asked["source"]], rows, job.as_of)
+        notes["available"] = int(line.available.max(initial=-LONGEST))
+    kept = rows.drop_nulls(keys) if asked["drop"] and keys else rows
+    job.buckets(asked["target"], asked["count"]).scatter(
+        asked["slice"], kept, bucket_numbers(kept, keys, asked["count"])
+    )
+    return notes
+
+
+def settle(crew: Crew, name: str) -> int:
+    """Find which version of an id counts when, if any id has several, which may lie under different keys.
+
+    Gives the number of buckets that say so (`Job.table`); 0 when the source's own rows will do.
+    """
+    job, source = crew.job, crew.job.program.sources[name]
     if source.id is None or source.static or source.time is None:
-        return table
-    count, scratch = bucket_count(table.height, job.sizes.bucket), job.scratch / f"versions-{source.name}"
-    ids = Buckets(scratch / "ids", count, {"id": DTYPES[source.columns[source.id]]})
-    for batch in table.batches([source.id]):
-        kept = batch.select(pl.first().alias("id")).drop_nulls()
-        ids.add(kept, bucket_numbers(kept, ["id"], count))
-    if all([_is_unique(ids, number) for number in range(count)]):  # noqa: C419 - each is deleted once it is looked at
-        return table
-    versions = Buckets(scratch / "versions", count, _dtypes(source))
-    for batch in table.batches(list(source.columns)):
-        versions.add(batch, bucket_numbers(batch, [source.id], count))
-    settled = Buckets(scratch / "settled", count, {**_dtypes(source), UNTIL: pl.Int64()})
-    for number in range(count):
-        line = build_timeline(source, versions.read(number), job.as_of)
-        settled.put(line.frame.with_columns(pl.Series(UNTIL, line.until, dtype=pl.Int64)), number)
-        versions.drop(number)
-    return settled
+        return 0
+    count = bucket_count(job.tables[name].height, job.sizes.bucket)
+    if (job.scratch / f"settled-{name}").exists():
+        return count
+    scatter(crew, Scattering(name, (source.id,), (source.id,)), f"ids-{name}", count)
+    numbers: list[dict[str, Json]] = [{"source": name, "count": count, "bucket": number} for number in range(count)]
+    unique = all(found["unique"] for found in crew.run(look_for_versions, numbers))
+    job.buckets(f"ids-{name}", count).remove()
+    if unique:
+        return 0
+    whole = Scattering(name, tuple(source.columns), (source.id,), drop=False)
+    scatter(crew, whole, f"versions-{name}", count)
+    crew.run(settle_versions, numbers)
+    job.buckets(f"versions-{name}", count).remove()
+    return count
 
 
-def _is_unique(ids: Buckets, number: int) -> bool:
-    values = ids.read(number)["id"]
-    ids.drop(number)
-    return values.n_unique() == len(values)
+def look_for_versions(work: Work) -> Mapping[str, Json]:
+    """Part: whether the ids of a bucket are all different."""
+    asked = _settings(work)
+    ids = job_of(work).buckets(f"ids-{asked['source']}", asked["count"]).read(asked["bucket"]).to_series()
+    return {"unique": ids.n_unique() == len(ids)}
 
 
-def _dtypes(source: SourceProgram) -> dict[str, pl.DataType]:
-    return {name: DTYPES[type_] for name, type_ in source.columns.items()}
+def settle_versions(work: Work) -> Mapping[str, Json]:
+    """Part: until when each row of a bucket counts."""
+    job, asked = job_of(work), _settings(work)
+    source: SourceProgram = job.program.sources[asked["source"]]
+    rows = job.buckets(f"versions-{source.name}", asked["count"]).read(asked["bucket"])
+    line = build_timeline(source, rows, job.as_of)
+    settled = line.frame.with_columns(pl.Series(UNTIL, line.until, dtype=pl.Int64))
+    job.buckets(f"settled-{source.name}", asked["count"]).put(asked["bucket"], settled)
+    return {}
 
 
-def spill_spine(job: Job, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> Chunks:
-    """Every spine row with a usable label; `keep` may leave rows out, each by itself. Raises `DataError` for none."""
+def spill_spine(crew: Crew) -> Chunks:
+    """Every spine row with a usable label, or a sample of them. Raises `DataError` when there is none."""
+    job = crew.job
     program, label = job.program, job.program.label
     if label is None:
         raise DataError("this program has no label")
-    table, source = job.tables[program.spine.source], program.sources[program.spine.source]
-    count = bucket_count(table.height + job.tables[label.source].height, job.sizes.bucket)
-    by_id = Buckets(job.scratch / "spine", count, _dtypes(source))
-    for batch in table.batches(list(source.columns)):
-        by_id.add(batch, bucket_numbers(batch, [str(source.id)], count))
-    targets = [ROW_ID if target == source.id else target for _, target in label.on]
-    asked: Buckets | None = None
-    for number in range(count):
-        rows = keep(spine_of(program, {source.name: by_id.read(number)}, job.as_of))
-        asked = asked or Buckets(job.scratch / "asked", count, rows.schema)
-        asked.add(rows, bucket_numbers(rows, targets, count))
-        by_id.drop(number)
-    if asked is None:
-        raise DataError("the spine has no rows")
-    return _order(_labelled(job, label, asked), job)
-
-
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    rows: Buckets
-    counts: Counter[str]
-    height: int
-    times: pl.Series
-
-
-def _label_events(job: Job, label: LabelProgram, count: int) -> tuple[Buckets, int]:
-    """The label's rows by the columns that join them; and the snapshot's time, when no other is given."""
-    source, on = job.program.sources[label.source], [column for column, _ in label.on]
-    events = Buckets(job.scratch / "labels", count, {**_dtypes(source), UNTIL: pl.Int64()})
-    settled = settled_table(job, label.source)
-    names, snapshot = [*source.columns, *([UNTIL] if isinstance(settled, Buckets) else [])], -LONGEST
-    for batch in settled.batches(names):
-        made = batch if UNTIL in batch.columns else batch.with_columns(pl.lit(FOREVER, dtype=pl.Int64).alias(UNTIL))
-        snapshot = max(snapshot, int(build_timeline(source, made, job.as_of).available.max(initial=snapshot)))
-        made = made.drop_nulls(on)
-        events.add(made, bucket_numbers(made, on, count))
-    return events, job.as_of if job.as_of is not None else snapshot
-
-
-def _labelled(job: Job, label: LabelProgram, asked: Buckets) -> _Labelled:
-    """Spine rows with their labels, by bucket; and moments that are spread as theirs are."""
-    count = len(asked)
-    events, snapshot = _label_events(job, label, count)
-    counts: Counter[str] = Counter()
-    rows, height, times = None, 0, []
-    for number in range(count):
-        spine = asked.read(number)
-        found = label_rows(job.program, spine, {label.source: events.read(number)}, snapshot)
-        counts.update(found.counts)
-        usable = spine.hstack(found.rows.select("label", "label_known_at")).filter(found.rows["usable"])
-        rows = rows or Buckets(job.scratch / "usable", count, usable.schema)
-        rows.put(usable, number)
-        height += usable.height
-        times.append(usable[EVENT_TIME].gather_every(max(1, usable.height // _SAMPLE)))
-        asked.drop(number)
-        events.drop(number)
-    if rows is None or not height:
+    name, source = program.spine.source, program.sources[program.spine.source]
+    count = bucket_count(job.tables[name].height + job.tables[label.source].height, job.sizes.bucket)
+    scatter(crew, Scattering(name, tuple(source.columns), (str(source.id),)), "spine", count)
+    crew.run(take_spine, [{"bucket": number, "count": count} for number in range(count)])
+    job.buckets("spine", count).remove()
+    snapshot = _scatter_labels(crew, label, count)
+    found = crew.run(label_bucket, [{"bucket": n, "count": count, "snapshot": snapshot} for n in range(count)])
+    for done in ("asked", "labels"):
+        job.buckets(done, count).remove()
+    counts = sum((Counter(part["counts"]) for part in found), Counter[str]())
+    if not sum(part["rows"] for part in found):
         raise DataError(
             f"no spine row has a usable label: {dict(counts)}", hint="check label.maturity, label.on and as_of"
         )
-    return _Labelled(rows, counts, height, pl.concat(times).sort())
+    return _order(crew, found, counts)
 
 
-def _order(labelled: _Labelled, job: Job) -> Chunks:
-    """Scatter by ranges of time, sort each, and number the rows."""
-    count = bucket_count(labelled.height, job.sizes.chunk)
-    cuts = [labelled.times[len(labelled.times) * place // count] for place in range(1, count)]
-    moments = np.array(
-        [microseconds_of(pl.Series([cut], dtype=labelled.times.dtype))[0] for cut in cuts], dtype=np.int64
+def take_spine(work: Work) -> Mapping[str, Json]:
+    """Part: the spine rows of a bucket of ids, scattered by what the label joins by."""
+    job, asked = job_of(work), _settings(work)
+    program, label = job.program, job.program.label
+    name = program.spine.source
+    rows = sample_rows(
+        spine_of(program, {name: job.buckets("spine", asked["count"]).read(asked["bucket"])}, job.as_of), job.sample
     )
-    schema = labelled.rows.read(0).schema
-    ranges = Buckets(job.scratch / "ranges", count, schema)
-    for number in range(len(labelled.rows)):
-        rows = labelled.rows.read(number)
-        places = np.searchsorted(moments, microseconds_of(rows[EVENT_TIME]), "right")
-        ranges.add(rows, pl.Series(places, dtype=pl.UInt64))
-        labelled.rows.drop(number)
-    made = Chunks(Buckets(job.scratch / "chunks", count, {**schema, POSITION: pl.Int64()}), counts=labelled.counts)
-    for number in range(count):
-        rows = ranges.read(number).sort(EVENT_TIME, ROW_ID)
-        made.starts.append(made.height)
-        made.rows.put(rows.with_columns(pl.int_range(made.height, made.height + rows.height).alias(POSITION)), number)
-        made.height += rows.height
-        ranges.drop(number)
-    return made
+    on = label.on if label is not None else ()
+    targets = [ROW_ID if target == program.sources[name].id else target for _, target in on]
+    numbers = bucket_numbers(rows, targets, asked["count"])
+    job.buckets("asked", asked["count"]).scatter(asked["bucket"], rows, numbers)
+    return {}
+
+
+def _scatter_labels(crew: Crew, label: LabelProgram, count: int) -> int:
+    """Scatter the label's rows by the columns that join them; gives the snapshot's time."""
+    source = crew.job.program.sources[label.source]
+    on = tuple(column for column, _ in label.on)
+    what = Scattering(label.source, tuple(source.columns), on, settle(crew, label.source), until=True)
+    found = scatter(crew, what, "labels", count)
+    return (
+        crew.job.as_of if crew.job.as_of is not None else max((part["available"] for part in found), default=-LONGEST)
+    )
+
+
+def label_bucket(work: Work) -> Mapping[str, Json]:
+    """Part: the rows of a bucket with a usable label; and moments that are spread as theirs are."""
+    job, asked = job_of(work), _settings(work)
+    label = job.program.label
+    events = job.buckets("labels", asked["count"]).read(asked["bucket"])
+    spine = job.buckets("asked", asked["count"]).read(asked["bucket"])
+    found = label_rows(job.program, spine, {label.source if label else "": events}, asked["snapshot"])
+    usable = spine.hstack(found.rows.select("label", "label_known_at")).filter(found.rows["usable"])
+    job.buckets("usable", asked["count"]).put(asked["bucket"], usable)
+    times = microseconds_of(usable[EVENT_TIME].gather_every(max(1, usable.height // _SAMPLE)))
+    return {"counts": dict(found.counts), "rows": usable.height, "times": times.tolist()}
+
+
+def _order(crew: Crew, labelled: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Chunks:
+    """Scatter by ranges of time, and sort each."""
+    job = crew.job
+    count = bucket_count(sum(part["rows"] for part in labelled), job.sizes.chunk)
+    times = sorted(time for part in labelled for time in part["times"])
+    cuts = [times[len(times) * place // count] for place in range(1, count)]
+    crew.run(cut_bucket, [{"bucket": n, "buckets": len(labelled), "cuts": cuts} for n in range(len(labelled))])
+    job.buckets("usable", len(labelled)).remove()
+    found = crew.run(sort_range, [{"chunk": number, "count": count} for number in range(count)])
+    job.buckets("ranges", count).remove()
+    ends = list(accumulate((part["rows"] for part in found), initial=0))
+    return Chunks(job.buckets("chunks", count), tuple(ends[:-1]), ends[-1], counts)
+
+
+def cut_bucket(work: Work) -> Mapping[str, Json]:
+    """Part: the rows of a bucket, scattered by ranges of time."""
+    job, asked = job_of(work), _settings(work)
+    rows = job.buckets("usable", asked["buckets"]).read(asked["bucket"])
+    cuts = np.array(asked["cuts"], dtype=np.int64)
+    places = pl.Series(np.searchsorted(cuts, microseconds_of(rows[EVENT_TIME]), "right"), dtype=pl.UInt64)
+    job.buckets("ranges", len(cuts) + 1).scatter(asked["bucket"], rows, places)
+    return {}
+
+
+def sort_range(work: Work) -> Mapping[str, Json]:
+    """Part: the rows of a range of time, in order."""
+    job, asked = job_of(work), _settings(work)
+    rows = job.buckets("ranges", asked["count"]).read(asked["chunk"]).sort(EVENT_TIME, ROW_ID)
+    job.buckets("chunks", asked["count"]).put(asked["chunk"], rows)
+    return {"rows": rows.height}
+
+
+def _settings(work: Work) -> Any:
+    return work.settings

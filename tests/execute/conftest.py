@@ -104,6 +104,40 @@ def odd(work):
     return {}
 
 
+def whole(work):
+    """Have parts done elsewhere."""
+    note_call(work)
+    asked = [{**work.settings, "number": number} for number in range(work.settings.get("count", 5))]
+    found = work.parts.run(work, "plumbline_test_bodies:piece", asked)
+    (work.out / "text").write_text(" ".join(str(part["number"]) for part in found))
+    return {"pids": sorted({part["pid"] for part in found} - {os.getpid()}), "beside": work.parts.beside, "own": os.getpid()}
+
+
+def piece(work):
+    """One part; `meet` waits until another one runs beside it."""
+    number, how = work.settings["number"], work.settings.get("how")
+    marks = work.place.root / "marks"
+    marks.mkdir(exist_ok=True)
+    if how == "meet":
+        (marks / str(number)).touch()
+        while len(list(marks.iterdir())) < 2:
+            time.sleep(0.01)
+    if how == "data" and number == 1:
+        raise DataError("users.csv:3: no key", hint="correct the row")
+    if how == "kill" and number == 1 and not (marks / "killed").exists():
+        (marks / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "kill always" and number == 1:
+        note_call(work)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "again":
+        return {"number": len(work.parts.run(work, "plumbline_test_bodies:piece", [{"number": 1}, {"number": 2}])), "pid": 0}
+    if how == "slow" or how == "data":
+        slow(work)
+    print("part", number)
+    return {"number": number, "pid": os.getpid(), "threads": work.place.threads}
+
+
 def nap(work):
     note_call(work)
     time.sleep(work.settings.get("seconds", 0.2))
@@ -112,7 +146,7 @@ def nap(work):
     (work.out / "text").write_text(work.node)
     return {}
 '''
-KINDS = {kind: f"plumbline_test_bodies:{kind}" for kind in ("text", "fail", "slow", "nap", "odd")}
+KINDS = {kind: f"plumbline_test_bodies:{kind}" for kind in ("text", "fail", "slow", "nap", "odd", "whole")}
 
 
 @dataclass

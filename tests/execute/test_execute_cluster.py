@@ -117,6 +117,20 @@ def test_a_resource_that_no_worker_has(shared, node):
     assert shared.run(node("a"), resources={"slot": 1.0})["a"].state == "ran"
 
 
+def test_parts_of_a_node_are_tasks_of_the_scheduler_which_do_not_wait_for_what_the_node_holds(shared, node):
+    """The node asks for both slots, and gives its thread back; its parts take the threads of the worker side by side."""
+    result = shared.run(node("w", "whole", how="meet"), resources={"slot": 2.0})["w"]
+    assert (result.state, result.error) == ("ran", None)
+    assert shared.text(result) == "0 1 2 3 4"
+    assert len(result.output.notes["pids"]) >= 2
+    failed = shared.run(node("w", "whole", how="data", seconds=60))["w"]
+    assert (failed.state, failed.exit_code) == ("failed", 5)
+    assert failed.error.startswith("users.csv:3: no key")
+    pids = [int(pid) for pid in (shared.root / "pids").read_text().split()]
+    _wait(lambda: all(_is_gone(pid) for pid in pids), 10.0)
+    assert shared.run(node("k", "whole", how="kill"))["k"].state == "ran"
+
+
 def test_a_scheduler_that_is_not_there(shared, node, monkeypatch):
     monkeypatch.setattr("engine.execute.cluster._CONNECT_SECONDS", 0.5)
     with pytest.raises(UnavailableError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):

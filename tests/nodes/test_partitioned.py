@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.contracts import IN_TURN, Parts, Place, Work, load_body
 from engine.errors import DataError
 from engine.features.compute import compute, spine_of
 from engine.features.label import label_rows
 from engine.features.program import FeatureProgram, compile_program
+from engine.keys import Json, canonical_json
 from engine.nodes.frames import write_frame
-from engine.nodes.partitioned import compute_spilled
-from engine.nodes.spill import Buckets, FrameTable, ParquetTable, bucket_numbers
-from engine.nodes.spilled_spine import Job, Sizes
+from engine.nodes.partitioned import Made, compute_spilled
+from engine.nodes.spill import Buckets, ParquetTable, bucket_numbers
+from engine.nodes.spilled_job import Files, JobFile, Sizes, open_job
 from engine.spec import Available, LabelSpec, SpineSpec
 from tests.features import worlds as w
 
@@ -40,13 +45,61 @@ def whole(program: FeatureProgram, history: dict[str, pl.DataFrame], as_of: int 
     return dict(labels.counts)
 
 
-def spilled(job: Job, out: Path) -> dict[str, int]:
-    made = compute_spilled(job, out, lambda rows: rows, lambda *_: None)
+@dataclass(frozen=True)
+class Scene:
+    """A program with a label, rows, the snapshot's time."""
+
+    program: FeatureProgram
+    history: dict[str, pl.DataFrame]
+    as_of: int | None = None
+
+
+class Shuffled:
+    """Parts in any order, some of them twice, as workers that die have them done."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.beside = 2
+        self.done = 0
+
+    def run(self, work: Work, body: str, settings: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+        order = self._chance.sample(range(len(settings)), len(settings))
+        found: dict[int, Mapping[str, Json]] = {}
+        for number in [*order, *order[: self._chance.randrange(3)]]:
+            found[number] = json.loads(canonical_json(load_body(body)(replace(work, settings=settings[number]))))
+            self.done += 1
+        return [found[number] for number in range(len(settings))]
+
+
+def spilled(scene: Scene, sizes: Sizes, out: Path, parts: Parts = IN_TURN) -> Made:
+    """What the node does when it does not fit into memory."""
+    folder = out.with_name(f"{out.name}.scratch")
+    files = {}
+    for name in scene.program.source_names:
+        frame = scene.history[name]
+        cuts = [0, frame.height // 3, frame.height]
+        paths = [folder / f"{name}-{number}.parquet" for number in range(2)]
+        folder.mkdir(exist_ok=True)
+        for path, start, end in zip(paths, cuts, cuts[1:], strict=False):
+            frame[start:end].write_parquet(path)
+        files[name] = Files(tuple(map(str, paths)), (cuts[1], frame.height - cuts[1]))
+    job = JobFile(
+        program=json.loads(json.dumps(scene.program.to_json())),
+        files=files,
+        sizes=sizes,
+        as_of=scene.as_of,
+        sample=None,
+    )
+    work = Work("features", {}, {}, folder, Place(folder, "", "", (), 1, "1"), lambda *_: None, parts=parts)
+    try:
+        made = compute_spilled(open_job(work, job, folder / "job"), out)
+    finally:
+        shutil.rmtree(folder)
     assert made.rows == pl.scan_parquet(out).select(pl.len()).collect().item()
-    return {reason: count for reason, count in made.counts.items() if count}
+    return made
 
 
-@settings(max_examples=w.examples(12), deadline=None)
+@settings(max_examples=w.examples(6), deadline=None)
 @given(w.scenes(), st.sampled_from(LABELS), st.data())
 def test_any_partition_gives_the_same_bytes(scene: w.Scene, on: dict[str, str], data: Any) -> None:
     available = data.draw(st.sampled_from([Available(), Available(delay="2us"), Available(column="a")]))
@@ -57,21 +110,22 @@ def test_any_partition_gives_the_same_bytes(scene: w.Scene, on: dict[str, str], 
         label,
         w.sources_of(w.Setting(available=available)),
     ).program
-    sizes = Sizes(data.draw(st.integers(15, 60)), data.draw(st.integers(6, 30)))
-    batch, as_of = data.draw(st.integers(11, 50)), scene.world.as_of
+    sizes = Sizes(*(data.draw(st.integers(*limits)) for limits in ((15, 60), (6, 30), (11, 50))))
+    as_of, parts = scene.world.as_of, Shuffled(random.Random(data.draw(st.integers(0, 99))))
     folder = Path(tempfile.mkdtemp())
     try:
-        tables = {name: FrameTable(frame, batch) for name, frame in scene.history.items()}
-        job = Job(program, tables, folder / "scratch", sizes, as_of)
+        given = Scene(program, scene.history, as_of)
         try:
             counts = whole(program, scene.history, as_of, folder / "whole.parquet")
         except DataError:
             with pytest.raises(DataError):
-                spilled(job, folder / "spilled.parquet")
+                spilled(given, sizes, folder / "spilled.parquet", parts)
             return
-        assert spilled(job, folder / "spilled.parquet") == {reason: n for reason, n in counts.items() if n}
+        found = spilled(given, sizes, folder / "spilled.parquet", parts)
+        assert found.counts == {reason: number for reason, number in counts.items() if number}
+        assert parts.done > 10
         made, truth = (pl.read_parquet(folder / f"{name}.parquet") for name in ("spilled", "whole"))
-        assert made.schema == truth.schema
+        assert made.schema == truth.schema, (made.schema, truth.schema)
         for name in truth.columns:
             assert w.bits(made.select(name)) == w.bits(truth.select(name)), name
         assert (folder / "spilled.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
@@ -107,9 +161,7 @@ def test_keys_that_are_features_of_another_source(tmp_path: Path) -> None:
     }
     whole(program, history, None, tmp_path / "whole.parquet")
     for bucket, chunk in ((1000, 1000), (80, 90), (70, 33)):
-        scratch = tmp_path / f"{bucket}"
-        tables = {name: FrameTable(frame, 64) for name, frame in history.items()}
-        spilled(Job(program, tables, scratch, Sizes(bucket, chunk), None), tmp_path / "spilled.parquet")
+        spilled(Scene(program, history), Sizes(bucket, chunk, 64), tmp_path / "spilled.parquet")
         assert (tmp_path / "spilled.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
@@ -117,13 +169,16 @@ def test_a_table_of_files_is_read_in_order_and_buckets_hold_all_rows_of_a_key(tm
     frame = pl.DataFrame({"k": [f"k{number % 7}" for number in range(100)], "n": range(100)})
     for start in (0, 40):
         frame[start : start + (40 if not start else 60)].write_parquet(tmp_path / f"{start}.parquet")
-    table = ParquetTable((tmp_path / "0.parquet", tmp_path / "40.parquet"))
-    assert table.height == 100
-    assert pl.concat(list(table.batches(["k", "n"]))).equals(frame)
-    buckets = Buckets(tmp_path / "buckets", 4, frame.schema)
-    for batch in FrameTable(frame, 9).batches(["k", "n"]):
-        buckets.add(batch, bucket_numbers(batch, ["k"], 4))
+    table = ParquetTable((str(tmp_path / "0.parquet"), str(tmp_path / "40.parquet")), (40, 60), 9)
+    assert (table.height, table.slices) == (100, 5 + 7)
+    assert pl.concat([table.read(number, ["k", "n"]) for number in range(table.slices)]).equals(frame)
+    buckets = Buckets(tmp_path / "buckets", 4)
+    for number in reversed(range(table.slices)):  # the order of writing does not matter, nor does writing twice
+        for _ in range(1 + number % 2):
+            rows = table.read(number)
+            buckets.scatter(number, rows, bucket_numbers(rows, ["k"], 4))
     parts = [buckets.read(number) for number in range(4)]
     assert sum(part.height for part in parts) == 100
     assert sum(part["k"].n_unique() for part in parts) == 7
     assert all(part["n"].is_sorted() for part in parts)
+    assert buckets.read(9).schema == frame.schema
