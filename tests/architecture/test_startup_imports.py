@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
-    "dask", "distributed", "jsonschema", "lightgbm", "numpy", "pandas", "polars", "pyarrow", "pygit2", "rich", "scipy", "sqlalchemy",
+    "dask", "distributed", "jsonschema", "lightgbm", "numba", "numpy", "pandas", "polars", "pyarrow", "pygit2", "rich", "scipy",
+    "sqlalchemy",
 }  # fmt: skip
+ROOT = Path(__file__).parents[2]
 CONFIG = {"hydra", "msgspec", "omegaconf", "yaml"}
 PROGRAM = """\
 import json, sys
@@ -148,3 +150,29 @@ def test_the_second_run_had_nothing_to_do(tiny: Path) -> None:
     nodes = json.loads(words[words.index("{") :])["nodes"]
     assert nodes
     assert {node["state"] for node in nodes} <= {"cached", "effect"}
+
+
+ONE_REQUEST = """
+import random, sys
+from engine.features.compute import compute
+from engine.features.events import FrameReader
+from engine.features.prepared import prepare
+from tests.features import worlds as w
+
+ranked = {"agg": [{"quantile": {"q": 0.5}}, {"top_k": {"k": 3}}, {"last_k": {"k": 3}}, "n_distinct", "std"], "of": "n"}
+events = [{**w.crowded(random.Random(0), 0), "k": "x", "j": 0}] * 30_000
+events = [{**row, "id": number, "n": number % 977, "t": number} for number, row in enumerate(events)]
+asked = {"event_time": 40_000, "row_id": 1, "k": "x", "j": 0, "v": None, "n": 1, "s": None, "b": None}
+feature = {"f_{agg}_{window}": {"from": "ev", "window": "1d", **ranked}}
+scene = w.scene(feature, events, [asked], [], w.Setting())
+alone = prepare(scene.program).features(asked, FrameReader(scene.program, scene.history))
+assert w.bits(compute(scene.program, scene.spine, scene.history)) == [tuple(map(w.bits_of, alone))]
+assert alone[0] is not None
+print("numba" in sys.modules)
+"""
+
+
+def test_one_request_waits_for_no_compiler() -> None:
+    """However many events its key has, as arrays and as frames, and for aggregates that sweep in many rows."""
+    done = subprocess.run([sys.executable, "-c", ONE_REQUEST], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("False\n", "")

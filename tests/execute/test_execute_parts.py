@@ -82,9 +82,7 @@ def test_ctrl_c_and_a_timeout_end_the_parts(bench, node):
 
 def test_a_node_that_is_stopped_alone_takes_its_parts_with_it(bench, node):
     stops = Stops()
-    thread = threading.Thread(
-        target=lambda: wait_until((bench.root / "pids").exists) and stops.stop("w", "pruned")
-    )
+    thread = threading.Thread(target=lambda: wait_until((bench.root / "pids").exists) and stops.stop("w", "pruned"))
     thread.start()
     results = bench.run(node("w", "whole", how="slow", seconds=60), node("a"), workers=2, stops=stops, cores=2)
     thread.join()
