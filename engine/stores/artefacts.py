@@ -36,7 +36,7 @@ from engine.stores.disk import (
     is_abandoned,
     owned_name,
     remove_tree,
-    write_durably,
+    write_whole,
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -162,7 +162,11 @@ class LocalArtefactStore:
         return False
 
     def record_action(self, key: str, output: NodeOutput) -> None:
-        """Remember atomically and durably that this action gave this output; raises `StoreError`."""
+        """Remember atomically that this action gave this output; raises `StoreError`.
+
+        Artefacts are durable, what is remembered of actions is not: a power cut may take the last seconds of it, and what
+        it forgets is done again; half of an entry is recognised by its check. Two flushes a node are spared.
+        """
         path = self._action(_checked(key))
         try:
             content = msgspec.to_builtins(output)
@@ -171,7 +175,7 @@ class LocalArtefactStore:
             raise StoreError(f"the notes of action {key[:12]} are not plain JSON: {error}") from error
         with explained("record the action", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, document)
+            write_whole(path, document, sync=False)
 
     def find_action(self, key: str) -> NodeOutput | None:
         """Look an action up; `None` when unknown or damaged, or when its artefact is gone or damaged in size."""
@@ -255,7 +259,7 @@ class LocalArtefactStore:
                 if self.exists(content):
                     os.utime(record)
                     return fsync_folder(folder.parent)
-                write_durably(record, canonical_json(msgspec.to_builtins(manifest)))
+                write_whole(record, canonical_json(msgspec.to_builtins(manifest)))
                 try:
                     staged.rename(folder)
                 except OSError as error:

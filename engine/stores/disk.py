@@ -76,19 +76,25 @@ def _free_space(path: Path) -> str:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file whole or not at all, and survive a power cut; raises `OSError`. The folder has to exist."""
+    write_whole(path, content)
+    fsync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Replace a file whole or not at all; a power cut may take its name back, and without `sync` its content too."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    fsync_folder(path.parent)
 
 
 def fsync_folder(folder: Path) -> None:
