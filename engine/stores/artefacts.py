@@ -162,11 +162,7 @@ class LocalArtefactStore:
         return False
 
     def record_action(self, key: str, output: NodeOutput) -> None:
-        """Remember atomically that this action gave this output; raises `StoreError`.
-
-        Artefacts are durable, what is remembered of actions is not: a power cut may take the last seconds of it, and what
-        it forgets is done again; half of an entry is recognised by its check. Two flushes a node are spared.
-        """
+        """Remember atomically that this action gave this output, until a power cut at worst; raises `StoreError`."""
         path = self._action(_checked(key))
         try:
             content = msgspec.to_builtins(output)
