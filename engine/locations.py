@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.clock import Clock, SystemClock
 from engine.project import Project
 from engine.spec import SettingsSpec
 from engine.stores.artefacts import LocalArtefactStore
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stores:
-    """Where bytes and state live, opened when first used."""
+    """Where bytes and state live, opened when first used. `clock` stamps the registry's ledger: a replay brings its own."""
 
     project: Project
     settings: SettingsSpec
+    clock: Clock = SystemClock()  # noqa: RUF009 - it has no state
 
     @property
     def snapshots_url(self) -> str:
@@ -55,7 +57,7 @@ class Stores:
     @property
     def registry(self) -> Registry:
         """Models, aliases and their ledger."""
-        return Registry(self.database)
+        return Registry(self.database, self.clock)
 
     @property
     def index(self) -> RunsIndex:

@@ -17,11 +17,12 @@ Intent: TypeAlias = Literal["train", "diagnose"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One reading of a monitor about a chunk: `value` is the magnitude, `alarm` what its own statistics say.
+    """One thing that a monitor read of a chunk: `value` is the magnitude, `alarm` what its own statistics say.
 
-    `kind` is the monitor's (`feature_drift`, `prediction_drift`, `performance`, `estimated_performance`, `quality`, …), `what`
-    the column, metric or check, `until` the end of the chunk, `rows` its size. `status` is `ok`, `alarm`, `insufficient_data`
-    or `error`.
+    `kind` is the monitor's (`drift`, `prediction`, `performance`, `estimated`, `concept`, `quality`, …), `what` the column,
+    metric or check, `until` the end of the chunk, `rows` its size (of performance, the labelled ones). `status` is `ok`,
+    `alarm`, `insufficient_data` or `broken`. `sizes` are distances by name (`psi`, `ks`, `effect`, …). `since` is the
+    chunk's beginning.
     """
 
     kind: str
@@ -32,6 +33,8 @@ class Measured:
     rows: int = 0
     slice: str | None = None
     name: str = ""
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Opinion:
 
     `occasion` names what it fires for (a slot, a commit, a window) and becomes part of the run's key: one occasion never
     makes two runs. `intent` says what for: `train`, or `diagnose` for data that must not be trained on. A `patient` trigger
-    wants a run of its own: when there cannot be one now, its cursor stays, and it fires again.
+    wants a run of its own: when there cannot be one now, its cursor stays, and it fires again. `since` is when what it fires for
+    began, where that can be known: time to detect is counted from there.
     """
 
     fired: bool
@@ -75,6 +79,7 @@ class Opinion:
     cursor: Mapping[str, Json] = field(default_factory=dict)
     intent: Intent = "train"
     patient: bool = False
+    since: datetime | None = None
 
 
 def fires(why: str, occasion: str, cursor: Mapping[str, Json]) -> Opinion:

@@ -12,8 +12,9 @@ import msgspec
 from engine.records import SCHEMA_VERSION, Digest, Record
 
 LoopAction: TypeAlias = Literal[
-    "launch", "replace", "wait", "drop", "nothing", "observe", "pause", "resume", "fire", "finish"
-]
+    "launch", "replace", "wait", "drop", "nothing", "observe", "diagnose", "rollback", "pause", "resume", "reset", "fire",
+    "finish",
+]  # fmt: skip
 RequestState: TypeAlias = Literal["pending", "running", "done", "failed", "cancelled"]
 
 
@@ -35,17 +36,18 @@ class PolicyCheck(Record, frozen=True, kw_only=True):
 
 
 class TriggerOpinion(Record, frozen=True, kw_only=True):
-    """What one trigger said: whether it fired, and why or why not."""
+    """What one trigger said: whether it fired, and why or why not; `since` is when what it fired for began, if it knows."""
 
     trigger: str
     fired: bool
     why: str
+    since: str | None = None
 
 
 class LoopDecision(Record, frozen=True, kw_only=True):
     """One evaluation of a pipeline's triggers. `quiet` counts the evaluations since the row before that decided nothing.
 
-    `request` is the key of the run that was asked for.
+    `request` is the key of the run that was asked for; `since` is when what it is about began, where that is known.
     """
 
     pipeline: str
@@ -57,6 +59,7 @@ class LoopDecision(Record, frozen=True, kw_only=True):
     request: str | None = None
     actor: str = ""
     quiet: int = 0
+    since: str | None = None
 
 
 class LoopEntry(Record, frozen=True, kw_only=True):
@@ -73,11 +76,14 @@ class TriggerMemory(Record, frozen=True, kw_only=True):
     """What is remembered of a pipeline: each trigger's cursor, what waits, why it is paused, and counts for the ledger.
 
     `version` rises with each change; who changes it names the version that it read. `observed` identifies the data, code and
-    configuration that were looked at last (`subject`).
+    configuration that were looked at last (`subject`), and what was diagnosed. `forgiven_at` is when a person last reset what
+    failures and rejections had led to.
     """
 
+    schema_version: int = SCHEMA_VERSION
     pipeline: str
     version: int = 0
+    forgiven_at: str | None = None
     cursors: dict[str, dict[str, Any]] = {}
     waiting: WaitingReasons | None = None
     paused: str | None = None
@@ -93,7 +99,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
 
     `token` is the fence: it rises with each claim, and only its holder may finish. `lease_until` is when others may claim.
     `subject` identifies the data, code and configuration that it ran with, `content` what each source held, `labels` how many
-    rows had a usable label; `quarantined` are sources whose new data did not pass.
+    rows had a usable label; `quarantined` are sources whose new data did not pass; `notes` is what watching them gave.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -115,6 +121,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     quarantined: tuple[str, ...] = ()
     content: dict[str, str] = {}
     labels: int | None = None
+    notes: tuple[str, ...] = ()
     subject: str = ""
     cpu_seconds: float = 0.0
     ended_at: str | None = None
@@ -158,4 +165,37 @@ class TriggerState(Record, frozen=True, kw_only=True):
     cursor: dict[str, Any] = {}
 
 
-LOOP_RECORDS: tuple[type[msgspec.Struct], ...] = (LoopEntry, RunRequest, TickReport, TriggerState)
+class Incident(Record, frozen=True, kw_only=True):
+    """Something that was wrong: `what` is the trigger that found it, `quarantine` (of data) or `promotion` (a bad one).
+
+    `by` says what ended it; both are absent while it goes on.
+    """
+
+    what: str
+    detected: str
+    why: str
+    began: str | None = None
+    recovered: str | None = None
+    by: str | None = None
+    seconds_to_detect: float | None = None
+    seconds_to_recover: float | None = None
+
+
+class LoopSummary(Record, frozen=True, kw_only=True):
+    """What `engine triggers report --json` prints: what the loop did about a pipeline, and how long it took to find and mend."""
+
+    schema_version: int = SCHEMA_VERSION
+    pipeline: str
+    since: str | None
+    until: str | None
+    trainings: int
+    refused: int
+    promotions: int
+    rollbacks: int
+    quarantines: int
+    incidents: tuple[Incident, ...] = ()
+    median_seconds_to_detect: float | None = None
+    median_seconds_to_recover: float | None = None
+
+
+LOOP_RECORDS: tuple[type[msgspec.Struct], ...] = (LoopEntry, LoopSummary, RunRequest, TickReport, TriggerState)

@@ -34,7 +34,6 @@ def run(argv: Sequence[str]) -> int:
         return _work(project, arguments)
     from engine.clock import SystemClock  # noqa: PLC0415 - start-up time of --help
     from engine.loop.launching import launch_child, launch_here  # noqa: PLC0415
-    from engine.loop.readings import read_readings  # noqa: PLC0415
     from engine.loop.tick import Around, exit_code_of, tick  # noqa: PLC0415
 
     at = _moment(arguments.at) if arguments.at else None
@@ -46,7 +45,6 @@ def run(argv: Sequence[str]) -> int:
     around = Around(
         now=at or SystemClock().now(),
         launch=launch,
-        read=read_readings(project),
         dry_run=arguments.dry_run,
         simulated=at is not None,
         only=tuple(arguments.pipelines),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(argv: Sequence[str]) -> int:
     """Do one of the actions."""
     parser = Parser("triggers", "List triggers, explain decisions, fire one by hand, pause and resume.")
-    actions = parser.actions("{ls,explain,fire,pause,resume,requests,verify}")
+    actions = parser.actions("{ls,explain,report,fire,pause,resume,reset,requests,verify}")
 
     def add(name: str, words: str, act: object, *, pipeline: bool = True, json: bool = True) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=words, description=words)
@@ -36,6 +36,7 @@ def run(argv: Sequence[str]) -> int:
     add("ls", "list the triggers of every pipeline, with their next moment", _list, pipeline=False)
     explain = add("explain", "tell the latest decisions about a pipeline, with every reason for and against", _explain)
     explain.add_argument("--last", type=int, default=10, metavar="N", help="how many (default: 10)")
+    add("report", "what went wrong, how long it took to find and to mend, and what it took", _report)
     fire = add("fire", "ask for a run now; the policy still decides when", _fire, json=False)
     fire.add_argument("trigger", nargs="?", help="the trigger in whose name (default: by hand)")
     for name, words in (("pause", "launch nothing any more"), ("resume", "launch again")):
@@ -44,6 +45,9 @@ def run(argv: Sequence[str]) -> int:
         if name == "pause":
             made.add_argument("--reason", required=True, help="why; it is kept in the ledger")
     fire.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    reset = add("reset", "forgive failures and rejections, so that what waits is launched again", _reset, json=False)
+    reset.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    reset.add_argument("--forget", action="store_true", help="forget every trigger's memory too: all start from now")
     add("requests", "list the runs that were asked for and are not over", _requests, pipeline=False)
     add("verify", "recompute the ledger's chains", _verify, pipeline=False)
     return choose_action(parser, parser.parse_args(argv))
@@ -53,12 +57,13 @@ def _list(arguments: argparse.Namespace) -> int:
     from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
     from engine.loop.locating import states_of  # noqa: PLC0415
     from engine.loop.slots import Schedule, next_slot  # noqa: PLC0415
-    from engine.loop_records import TriggerMemory, TriggerState  # noqa: PLC0415
+    from engine.loop_records import TriggerState  # noqa: PLC0415
+    from engine.stores.loop_state import remembered  # noqa: PLC0415
 
     found: list[TriggerState] = []
     now = SystemClock().now()
     for declaration, state in states_of(project_of(arguments)):
-        memory = state.memories().get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+        memory = remembered(state.memories(), declaration.pipeline)
         last = {item.trigger: item for entry in state.history(declaration.pipeline) for item in entry.decision.opinions}
         for name, spec in declaration.specs.items():
             params = spec.params
@@ -113,6 +118,23 @@ def _explain(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from engine.commands.loop_words import report_words  # noqa: PLC0415 - start-up time of --help
+    from engine.loop.locating import pipeline_of, stores_of  # noqa: PLC0415
+    from engine.loop.reporting import moves_of, summarise  # noqa: PLC0415
+
+    project = project_of(arguments)
+    declaration, state = pipeline_of(project, arguments.pipeline)
+    declared, registry = declaration.declared, stores_of(project, declaration).registry
+    moves = moves_of(registry.history(declared.model), declared.alias)
+    summary = summarise(declaration.pipeline, state.history(declaration.pipeline, 1_000_000), moves)
+    if arguments.json:
+        print_json(summary)
+    else:
+        show(report_words(summary))
+    return ExitCode.OK
+
+
 def _fire(arguments: argparse.Namespace) -> int:
     from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
     from engine.loop_records import WaitingReasons  # noqa: PLC0415
@@ -159,13 +181,34 @@ def _resume(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _reset(arguments: argparse.Namespace) -> int:
+    from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
+    from engine.loop.locating import pipeline_of  # noqa: PLC0415
+    from engine.loop_records import LoopDecision  # noqa: PLC0415
+
+    now = isoformat(SystemClock().now())
+    if arguments.forget:
+        declaration, state = pipeline_of(project_of(arguments), arguments.pipeline)
+        words = f"everything is forgotten: {arguments.reason}"
+        state.forget(declaration.pipeline, LoopDecision(
+            pipeline=declaration.pipeline, at=now, action="reset", why=words, actor=getpass.getuser()
+        ))  # fmt: skip
+        show(f"forgotten: the triggers of {declaration.pipeline} start from now")
+        return ExitCode.OK
+    arguments.trigger = None
+    _change(arguments, "reset", arguments.reason, lambda memory: msgspec.structs.replace(memory, forgiven_at=now))
+    show(f"reset: what waits for {arguments.pipeline} is launched when the rest of the policy allows")
+    return ExitCode.OK
+
+
 def _change(
     arguments: argparse.Namespace, action: LoopAction, why: str, change: Callable[[TriggerMemory], TriggerMemory]
 ) -> None:
     """Change what is remembered, with a row in the ledger; tries again when a tick came between."""
     from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
     from engine.loop.locating import pipeline_of  # noqa: PLC0415
-    from engine.loop_records import LoopDecision, TriggerMemory  # noqa: PLC0415
+    from engine.loop_records import LoopDecision  # noqa: PLC0415
+    from engine.stores.loop_state import remembered  # noqa: PLC0415
 
     declaration, state = pipeline_of(project_of(arguments), arguments.pipeline)
     _refuse_unknown(declaration, arguments.trigger)
@@ -177,7 +220,7 @@ def _change(
         actor=getpass.getuser(),
     )
     for _ in range(10):
-        memory = state.memories().get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+        memory = remembered(state.memories(), declaration.pipeline)
         if state.commit(memory, change(memory), decision, None):
             return
     raise ConflictError(f"ticks keep changing the triggers of {declaration.pipeline}", hint="try again")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from engine.clock import isoformat
 from engine.durations import microseconds
 from engine.keys import digest
@@ -26,12 +28,14 @@ class Past:
     """What is known of a pipeline's runs: those that the loop launched, the newest facts first.
 
     `subject` identifies data, code and configuration now; `refused_subject` the one that a gate rejected last. `spent` are
-    the runs and CPU hours of the budget's period.
+    the runs and CPU hours of the budget's period; `suspects` are triggers that say that data is bad, and have not said that
+    it is over.
     """
 
     subject: str = ""
     in_flight: str | None = None
     quarantined: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
     failures: int = 0
     failed_subject: str | None = None
     refused_subject: str | None = None
@@ -68,6 +72,9 @@ def decide(opinions: Mapping[str, Opinion], waiting: WaitingReasons | None, situ
     """Decide about one pipeline at one moment."""
     pipeline, policy, now, past = situation.pipeline, situation.policy, situation.now, situation.past
     fired = {name: opinion for name, opinion in opinions.items() if opinion.fired}
+    doubts = {name: opinion for name, opinion in fired.items() if opinion.intent == "diagnose"}
+    if doubts:
+        return _diagnose(opinions, doubts, waiting, situation)
     wish = _merge(waiting, fired, now)
     if wish is None:
         return Decision("nothing", "no trigger fires and nothing waits", consumed=frozenset(opinions))
@@ -86,6 +93,24 @@ def decide(opinions: Mapping[str, Opinion], waiting: WaitingReasons | None, situ
     return Decision("wait", f"{refused.name}: {refused.why}", checks, kept, consumed=everything - patient)
 
 
+def _diagnose(
+    opinions: Mapping[str, Opinion], doubts: Mapping[str, Opinion], waiting: WaitingReasons | None, situation: Situation
+) -> Decision:
+    """Launch a diagnosis; reasons to train wait for what it finds. When it cannot be launched now, its triggers fire again."""
+    now, everything = situation.now, frozenset(opinions)
+    training = {name: opinion for name, opinion in opinions.items() if opinion.fired and name not in doubts}
+    kept = _merge(waiting, {name: opinion for name, opinion in training.items() if not opinion.patient}, now)
+    patient = frozenset(name for name, opinion in training.items() if opinion.patient)
+    wish = _merge(None, doubts, now)
+    checks = tuple(_checks(wish, situation.policy, now, situation.past)) if wish else ()
+    refused = next((check for check in checks if not check.passed), None)
+    if wish is None or refused is not None:
+        why = f"{refused.name}: {refused.why}" if refused else "nothing to diagnose"
+        return Decision("wait", why, checks, kept, consumed=everything - patient - frozenset(doubts))
+    key = run_key(situation.pipeline, wish)
+    return Decision("launch", _said(wish), checks, kept, wish, key, everything - patient)
+
+
 def run_key(pipeline: str, wish: WaitingReasons) -> str:
     """Identify the run that answers a wish: the same occasions never make two runs.
 
@@ -99,6 +124,8 @@ def run_key(pipeline: str, wish: WaitingReasons) -> str:
 
 def _merge(waiting: WaitingReasons | None, fired: Mapping[str, Opinion], now: datetime) -> WaitingReasons | None:
     """Put new reasons to those that wait; a wish to train is stronger than one to diagnose only when it stands alone."""
+    if waiting is not None and datetime.fromisoformat(waiting.since) > now:  # the clock went back: it waits since now
+        waiting = msgspec.structs.replace(waiting, since=isoformat(now))
     if not fired:
         return waiting
     reasons = (dict(waiting.reasons) if waiting else {}) | {name: opinion.why for name, opinion in fired.items()}
@@ -136,6 +163,11 @@ def _paused(past: Past) -> PolicyCheck:
 
 
 def _quarantine(wish: WaitingReasons, policy: RetrainSpec, past: Past) -> PolicyCheck:
+    if past.suspects and wish.intent == "train":
+        words = (
+            f"{', '.join(past.suspects)} says that data is bad, and it is not over: nothing is trained on broken data"
+        )
+        return PolicyCheck(name="quarantine", passed=False, why=words)
     if not past.quarantined:
         return PolicyCheck(name="quarantine", passed=True, why="no source is in quarantine")
     names = ", ".join(past.quarantined)

@@ -25,7 +25,10 @@ from engine.stores.disk import write_durably
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cache holds of a pipeline: `stamp` identifies every file that it may depend on."""
+    """What the cache holds of a pipeline: `stamp` identifies every file that it may depend on.
+
+    `watch` is how long a chunk of its monitors is (a day where that is not a matter of time), absent without monitors.
+    """
 
     stamp: str
     name: str
@@ -36,7 +39,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, dict[str, Any]]
     retrain: RetrainSpec
     stores: StoresSpec
-    maturity: str = "0s"
+    maturity: str
+    watch: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class Declaration:
 
     @property
     def observes(self) -> bool:
-        """Say whether a trigger looks at data, so that new data has to be ingested and monitored."""
-        return any(spec.kind not in {"cron", "manual", "any", "all"} for spec in self.specs.values())
+        """Say whether monitors, a rollout or a trigger look at data, so that new data has to be ingested and monitored."""
+        return self.declared.watch is not None or any(
+            spec.kind not in {"cron", "manual", "any", "all"} for spec in self.specs.values()
+        )
 
     @property
     def counts_labels(self) -> bool:
@@ -116,7 +122,7 @@ def subject_of(declaration: Declaration, moment: str | None) -> str:
 
 def stamp_of(project: Project) -> str:
     """Identify every YAML file and plugin that a declaration may depend on, by name, size and time of change."""
-    found: list[Any] = [__version__]
+    found: list[Any] = [__version__, Declared.__struct_fields__]
     folders = (project.conf, shipped("conf"), project.root / "plugins", shipped("plugins"))
     for folder in dict.fromkeys(path.resolve() for path in folders):
         found += [[str(folder), *entry] for entry in _entries(folder)]
@@ -169,6 +175,7 @@ def _compose(project: Project, pipeline: str, stamp: str) -> Declared:
         retrain=spec.retrain,
         stores=settings.stores,
         maturity=spec.label.maturity,
+        watch=(spec.watch.chunk.by or "day") if spec.monitors or spec.rollout else None,
     )
     place = _place(project, pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -6,24 +6,27 @@ Enters: a declaration and the stores. Leaves: a `View` for triggers and a `Past`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from engine.clock import isoformat
 from engine.durations import microseconds
-from engine.errors import EngineError
+from engine.errors import EngineError, IntegrityError
 from engine.locations import Stores
 from engine.loop.decide import Past
 from engine.loop.declarations import Declaration
-from engine.loop_contracts import Measured, Opinion, Serving, View
+from engine.loop.readings import ReadReadings, measured
+from engine.loop_contracts import Measured, Opinion, Serving, Trigger, View
 from engine.loop_records import RunRequest, TriggerMemory
+from engine.stores.ledger import MOVES
 from engine.stores.loop_state import OPEN, LoopState
 
-ReadReadings: TypeAlias = Callable[[str, datetime], Sequence[Measured]]
-"""Give a pipeline's readings up to a moment, ascending by the chunk's end."""
+_ABOUT_DATA = frozenset({"cron", "manual", "any", "all", "data_commit"})
+_ABOUT_MODEL = frozenset({"staleness", "new_labels"})
+_READ_BY = frozenset({"drift", "performance", "quality"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,13 @@ def gather(declaration: Declaration, memory: TriggerMemory, stores: Stores, now:
     since = isoformat(now - timedelta(microseconds=microseconds(declaration.declared.retrain.budget.per)))
     requests = LoopState(stores.database).recent_requests(declaration.pipeline, since)
     kinds = {spec.kind for spec in declaration.specs.values()}
-    readings = read(declaration.declared.name, now) if kinds & {"drift", "performance", "quality"} else ()
-    serving = _serving(declaration, stores) if kinds & {"staleness", "new_labels"} else None
+    serving: Serving | None = None
+    readings: Sequence[Measured] = ()
+    if kinds - _ABOUT_DATA:  # a trigger of a user's own may ask for anything
+        serving = _serving(declaration, stores, now, whole=bool(kinds - _ABOUT_DATA - _READ_BY))
+        label = f"{declaration.declared.model}@{serving.version}" if serving else None
+        if kinds - _ABOUT_DATA - _ABOUT_MODEL:
+            readings = measured(read(stores, declaration.declared.name, now), label)
     return Known(declaration, memory, requests, now, readings, serving)
 
 
@@ -66,34 +74,60 @@ def opinions_of(known: Known) -> dict[str, Opinion]:
             serving=known.serving,
             opinions=found,
         )
-        found[name] = trigger.judge(view)
+        found[name] = _judge(known.declaration.pipeline, name, trigger, view)
     return found
+
+
+def _judge(pipeline: str, name: str, trigger: Trigger, view: View) -> Opinion:
+    """Ask one trigger; what it raises is an error of this pipeline, and the others still tick."""
+    try:
+        return trigger.judge(view)
+    except EngineError:
+        raise
+    except Exception as error:
+        raise IntegrityError(
+            f"{pipeline}: the trigger `{name}` failed: {type(error).__name__}: {error}",
+            hint=f"if what it remembers is the cause: engine triggers reset {pipeline} --forget --reason …",
+        ) from error
 
 
 def past_of(known: Known, subject: str) -> Past:
     """Add up what the policy looks at, from the requests of the budget's period and the last one before it."""
-    trained = [item for item in known.requests if item.kind != "observe"]
+    trained = [item for item in known.requests if item.kind == "train"]
     over = sorted((item for item in trained if item.ended_at and item.state in {"done", "failed"}), key=_end)
-    flying = next((item for item in trained if item.state in OPEN), None)
-    failures = 0
+    flying = next((item for item in known.requests if item.state in OPEN and item.kind != "observe"), None)
+    failures, forgiven = 0, known.memory.forgiven_at or ""
     for item in reversed(over):
-        if item.state != "failed":
+        if item.state != "failed" or _end(item) <= forgiven:
             break
         failures += 1
     period = isoformat(known.now - timedelta(microseconds=microseconds(known.declaration.declared.retrain.budget.per)))
     spent = [item for item in trained if item.created_at >= period and item.state != "cancelled"]
     observed, last = latest_observation(known.requests), over[-1] if over else None
+    judged = last if last is not None and _end(last) > forgiven else None
     return Past(
         subject=subject,
         in_flight=(flying.run_id or flying.key[:12]) if flying else None,
         quarantined=observed.quarantined if observed else (),
         failures=failures,
         failed_subject=last.subject if last is not None and failures else None,
-        refused_subject=last.subject if last is not None and last.verdict == "reject" else None,
+        refused_subject=judged.subject if judged is not None and judged.verdict == "reject" else None,
         ended_at=datetime.fromisoformat(last.ended_at) if last is not None and last.ended_at else None,
         spent_runs=len(spent),
         spent_cpu_hours=sum(item.cpu_seconds for item in spent) / 3600,
         paused=known.memory.paused,
+    )
+
+
+def suspects_of(known: Known, opinions: Mapping[str, Opinion]) -> tuple[str, ...]:
+    """Name the triggers that found data bad for the model in production, and have not seen that it is over."""
+    version = known.serving.version if known.serving is not None else None
+    return tuple(
+        name
+        for name, opinion in opinions.items()
+        if known.declaration.specs[name].kind == "quality"
+        and opinion.cursor.get("inside")
+        and opinion.cursor.get("version") == version
     )
 
 
@@ -107,22 +141,31 @@ def _end(request: RunRequest) -> str:
     return request.ended_at or ""
 
 
-def _serving(declaration: Declaration, stores: Stores) -> Serving | None:
-    """Look the model in production up: when it was promoted, and what its package says of its data."""
+def _serving(declaration: Declaration, stores: Stores, now: datetime, *, whole: bool) -> Serving | None:
+    """Look up who was in production at the moment: since when, and with `whole` what its package says of its data."""
     declared = declaration.declared
-    version = stores.registry.alias(declared.model, declared.alias)
-    if version is None:
+    held = stores.registry.alias(declared.model, declared.alias)
+    if held is None:
         return None
-    moves = [entry for entry in stores.registry.history(declared.model) if entry.alias == declared.alias]
-    moved = next((entry.at for entry in reversed(moves) if entry.to_version == version.version), version.created_at)
-    split: Mapping[str, Any] = {}
-    with suppress(EngineError, OSError, ValueError):  # its age is known nevertheless
-        split = json.loads((stores.artefacts.open(version.digest) / "package.json").read_bytes()).get("split", {})
-    parts = {name: part for name, part in split.items() if isinstance(part, Mapping)}
-    newest = parts.get("train", {}).get("last")
+    history = [entry for entry in stores.registry.history(declared.model) if entry.alias == declared.alias]
+    moves = [entry for entry in history if entry.action in MOVES and entry.at <= isoformat(now)]
+    if moves and moves[-1].to_version != held.version:  # a moment of the past: who held it then
+        then = moves[-1].to_version
+        held = next((item for item in stores.registry.versions(declared.model) if item.version == then), held)
+    moved = next((entry.at for entry in reversed(moves) if entry.to_version == held.version), held.created_at)
+    trained = _trained(stores, held.digest) if whole else {}
+    newest = trained.get("train", {}).get("last")
     return Serving(
-        version=version.version,
+        version=held.version,
         promoted_at=datetime.fromisoformat(moved),
         trained_until=datetime.fromisoformat(newest) if newest else None,
-        labels=sum(int(part.get("rows", 0)) for part in parts.values()) or None,
+        labels=sum(int(part.get("rows", 0)) for part in trained.values()) or None,
     )
+
+
+def _trained(stores: Stores, digest: str) -> dict[str, Mapping[str, Any]]:
+    """Give the parts of the split as the package tells them; nothing when it cannot be read: its age is known nevertheless."""
+    split: Mapping[str, Any] = {}
+    with suppress(EngineError, OSError, ValueError):
+        split = json.loads((stores.artefacts.open(digest) / "package.json").read_bytes()).get("split", {})
+    return {name: part for name, part in split.items() if isinstance(part, Mapping)}

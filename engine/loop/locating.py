@@ -36,6 +36,11 @@ def state_of(project: Project, key: str) -> LoopState:
     raise NotFoundError(f"no request is called {key!r}", hint="engine triggers ls")
 
 
+def stores_of(project: Project, declaration: Declaration) -> Stores:
+    """Open the stores of a pipeline."""
+    return Stores(project, SettingsSpec(stores=declaration.declared.stores))
+
+
 def pipeline_of(project: Project, name: str) -> tuple[Declaration, LoopState]:
     """Find one pipeline with triggers; raises `NotFoundError` that lists them, or the error in its declaration."""
     names = []

@@ -1,17 +1,21 @@
 """The run of a request: the pipeline as declared, at its moment, as far as the request's kind goes. Called by `work`.
 
-`observe` ingests and audits what is new (and counts labels when a trigger wants to know); `diagnose` does the same and
-keeps the report; `train` runs everything. What the run saw of the sources becomes the content that triggers compare.
+`observe` ingests and audits what is new, counts labels when a trigger wants to know, and watches: monitors, the guard after a
+promotion, the rollout. `diagnose` does the same for data that failed, and keeps what it found; `train` runs everything. What
+the run saw of the sources becomes the content that triggers compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from engine.api import declare, plan
 from engine.clock import Clock
 from engine.errors import ExitCode
 from engine.execute.request import Observer
+from engine.loop.diagnosing import diagnose, resolve
+from engine.loop.watching import needs_features, watch
 from engine.loop.work import Outcome
 from engine.loop_records import RunRequest
 from engine.project import Project
@@ -34,16 +38,24 @@ def run_request(project: Project, request: RunRequest, clock: Clock, observer: O
     overrides = [f"pipeline={request.pipeline}", *request.overrides]
     overrides += [f"as_of='{request.as_of}'"] if request.as_of else []
     planned = plan(declare(project, overrides))
+    planned = replace(planned, stores=replace(planned.stores, clock=clock))
     counted = any(trigger.kind == "new_labels" for trigger in planned.declared.spec.triggers.values())
     nodes = None
     if request.kind != "train":
-        kinds = (*_LOOKING, "features") if counted and request.kind == "observe" else _LOOKING
+        kinds = (*_LOOKING, "features") if counted or needs_features(planned) else _LOOKING
         nodes = frozenset(node.name for node in planned.plan.nodes if node.kind in kinds)
     reasons = "; ".join(f"{name}: {why}" for name, why in request.reasons.items())
     options = RunOptions(nodes=nodes, command=("engine", "tick", f"--work={request.key[:12]}", reasons))
     around = Around(observer or Silent(), clock, GitProbe(project.root).start())
     record, _ = execute_run(planned, options, around)
-    return Outcome(record, record.exit_code, record.error, _content(record), _quarantined(record), _labels(record))
+    quarantined, notes = _quarantined(record), ()
+    if quarantined:
+        notes = diagnose(planned, record, quarantined, clock, compared=request.kind == "diagnose")
+    elif record.exit_code == 0:
+        resolve(planned, clock)
+        if request.kind != "train":
+            notes = watch(planned, record, clock, simulated=request.as_of is not None)
+    return Outcome(record, record.exit_code, record.error, _content(record), quarantined, _labels(record), notes)
 
 
 def _content(record: RunRecord) -> dict[str, str]:

@@ -8,23 +8,25 @@ process left undone is adopted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from engine.clock import SystemClock, isoformat, stopwatch
-from engine.durations import microseconds
-from engine.errors import EngineError, ExitCode
-from engine.keys import digest
+from engine.clock import FixedClock, SystemClock, isoformat, stopwatch
+from engine.errors import EngineError, ExitCode, IntegrityError
 from engine.locations import Stores
+from engine.loop.asking import ask_to_diagnose, ask_to_observe, ask_to_run, subject
 from engine.loop.decide import Decision, Situation, decide
-from engine.loop.declarations import Declaration, read_declarations, subject_of
-from engine.loop.gather import Known, ReadReadings, gather, opinions_of, past_of
+from engine.loop.declarations import Declaration, read_declarations
+from engine.loop.gather import Known, gather, opinions_of, past_of, suspects_of
+from engine.loop.readings import ReadReadings, read_readings
+from engine.loop.taking_back import Mistake, find_mistake, take_back
 from engine.loop_contracts import Opinion
 from engine.loop_records import (
+    LoopAction,
     LoopDecision,
     RunRequest,
     TickedPipeline,
@@ -35,9 +37,10 @@ from engine.loop_records import (
 from engine.project import Project
 from engine.spec import SettingsSpec, StoresSpec
 from engine.stores.disk import is_abandoned
-from engine.stores.loop_state import OPEN, LoopState
+from engine.stores.loop_state import OPEN, LoopState, remembered
 
 Launch: TypeAlias = Callable[[RunRequest, Stores], None]
+_ACTIONS: Mapping[str, LoopAction] = {"observe": "observe", "diagnose": "diagnose"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Around:
 
     now: datetime
     launch: Launch
-    read: ReadReadings
+    read: ReadReadings = read_readings
     dry_run: bool = False
     simulated: bool = False
     only: tuple[str, ...] = ()
@@ -62,18 +65,21 @@ class _Tick:
     launched: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)
     stores: dict[StoresSpec, Stores] = field(default_factory=dict)
-    memories: dict[StoresSpec, Mapping[str, TriggerMemory]] = field(default_factory=dict)
+    memories: dict[StoresSpec, Mapping[str, TriggerMemory | IntegrityError]] = field(default_factory=dict)
 
     def stores_of(self, spec: StoresSpec) -> Stores:
         """Give the stores that a pipeline's settings name; most share one set."""
-        return self.stores.setdefault(spec, Stores(self.project, SettingsSpec(stores=spec)))
+        if spec not in self.stores:
+            clock = FixedClock(self.around.now) if self.around.simulated else SystemClock()
+            self.stores[spec] = Stores(self.project, SettingsSpec(stores=spec), clock)
+        return self.stores[spec]
 
     def memory_of(self, declaration: Declaration, state: LoopState) -> TriggerMemory:
         """Give what is remembered of a pipeline; all of a database is read at once."""
         stores = declaration.declared.stores
         if stores not in self.memories:
             self.memories[stores] = state.memories()
-        return self.memories[stores].get(declaration.pipeline, TriggerMemory(pipeline=declaration.pipeline))
+        return remembered(self.memories[stores], declaration.pipeline)
 
 
 def tick(project: Project, around: Around) -> TickReport:
@@ -113,29 +119,54 @@ def _tick_one(work: _Tick, declaration: Declaration) -> TickedPipeline:
     state, around = LoopState(stores.database), work.around
     memory = work.memory_of(declaration, state)
     known = gather(declaration, memory, stores, around.now, around.read)
-    observation = _observe(known, around)
-    if observation is not None:
-        decision = LoopDecision(
-            pipeline=declaration.pipeline, at=isoformat(around.now), action="observe", why=observation.reasons["observe"],
-            request=observation.key, quiet=memory.quiet,
-        )  # fmt: skip
-        observed = {"subject": observation.subject}
-        after = msgspec.structs.replace(
-            memory, observed=observed, observed_at=decision.at, last_action="observe", quiet=0
-        )
-        return _commit(work, state, (memory, after), decision, observation)
+    for ask in (ask_to_diagnose, ask_to_observe):
+        asked = ask(known, simulated=around.simulated)
+        if asked is not None:
+            request, after = asked
+            decision = LoopDecision(
+                pipeline=declaration.pipeline, at=isoformat(around.now), action=_ACTIONS[request.kind],
+                why="; ".join(request.reasons.values()), request=request.key, quiet=memory.quiet,
+            )  # fmt: skip
+            return _commit(work, state, (memory, after), decision, request)
+    mistake = None if memory.paused else find_mistake(declaration, stores, around.now)
+    if mistake is not None:
+        return _take_back(work, (state, known, stores), mistake)
     opinions = opinions_of(known)
     heard = {name: item for name, item in opinions.items() if declaration.specs[name].alone or not item.fired}
     waits = memory.waiting is not None or any(item.fired for item in heard.values())
-    past = past_of(known, _subject(known, around) if waits else "")
+    past = replace(
+        past_of(known, subject(known, simulated=around.simulated) if waits else ""),
+        suspects=suspects_of(known, opinions),
+    )
     made = decide(
         heard, memory.waiting, Situation(declaration.pipeline, declaration.declared.retrain, around.now, past)
     )
     return _settle(work, state, known, opinions, made, past.subject)
 
 
+def _take_back(work: _Tick, where: tuple[LoopState, Known, Stores], mistake: Mistake) -> TickedPipeline:
+    """Write down that a promotion is taken back, then do it: who dies in between leaves both to the next tick."""
+    state, known, stores = where
+    memory, around = known.memory, work.around
+    decision = LoopDecision(
+        pipeline=memory.pipeline,
+        at=isoformat(around.now),
+        action="rollback",
+        why=mistake.why,
+        quiet=memory.quiet,
+        since=mistake.reading.start,
+    )
+    after = msgspec.structs.replace(memory, last_action="rollback", quiet=0)
+    shown = _commit(work, state, (memory, after), decision, None)
+    if around.dry_run or shown.action != "rollback":
+        return shown
+    if not take_back(work.project, known.declaration, stores, mistake, around.now):
+        return msgspec.structs.replace(shown, action="nothing", why="somebody moved the alias at the same time")
+    return shown
+
+
 def _settle(  # noqa: PLR0913, PLR0917 - all that one decision consists of
-    work: _Tick, state: LoopState, known: Known, opinions: Mapping[str, Opinion], made: Decision, subject: str
+    work: _Tick, state: LoopState, known: Known, opinions: Mapping[str, Opinion], made: Decision, content: str
 ) -> TickedPipeline:
     """Write a decision with its memory and request; an evaluation that changes nothing is only counted."""
     memory, now = known.memory, isoformat(known.now)
@@ -150,12 +181,12 @@ def _settle(  # noqa: PLR0913, PLR0917 - all that one decision consists of
         at=now,
         action=made.action,
         why=made.why,
-        opinions=tuple(TriggerOpinion(trigger=name, fired=item.fired, why=item.why) for name, item in opinions.items()),
+        opinions=tuple(_told(name, item) for name, item in opinions.items()),
         checks=made.checks,
         request=made.key,
         quiet=memory.quiet,
     )
-    request = _request(known, made, decision, work.around, subject) if made.launched is not None else None
+    request = ask_to_run(known, made, content, simulated=work.around.simulated)
     if request is None and (same or made.action == "nothing"):
         if not work.around.dry_run and not same:
             state.commit(memory, msgspec.structs.replace(after, quiet=memory.quiet + 1), None, None)
@@ -181,51 +212,6 @@ def _commit(
     return _shown(decision)
 
 
-def _observe(known: Known, around: Around) -> RunRequest | None:
-    """Ask for new data to be ingested and monitored: when a trigger looks at data, and the last look is old enough."""
-    declared, memory = known.declaration.declared, known.memory
-    if not known.declaration.observes or memory.paused or any(item.state in OPEN for item in known.requests):
-        return None
-    seen = datetime.fromisoformat(memory.observed_at) if memory.observed_at else None
-    if seen is not None and around.now < seen + timedelta(microseconds=microseconds(declared.retrain.observe)):
-        return None
-    subject = _subject(known, around)
-    looked = [item for item in known.requests if item.kind == "observe"]
-    if memory.observed.get("subject") == subject and not (looked and looked[-1].state == "failed"):
-        return None
-    now = isoformat(around.now)
-    return RunRequest(
-        key=digest({"observe": known.declaration.pipeline, "at": now}),
-        pipeline=known.declaration.pipeline,
-        kind="observe",
-        reasons={
-            "observe": "sources, code or configuration changed" if memory.observed_at else "nothing was observed yet"
-        },
-        overrides=declared.retrain.overrides,
-        created_at=now,
-        as_of=now if around.simulated else None,
-        subject=subject,
-    )
-
-
-def _request(known: Known, made: Decision, decision: LoopDecision, around: Around, subject: str) -> RunRequest | None:
-    if made.launched is None or made.key is None:
-        return None
-    declared = known.declaration.declared
-    quarantined = past_of(known, "").quarantined
-    last_good = tuple(f"sources.{name}.ref=main" for name in quarantined) if made.launched.intent == "train" else ()
-    return RunRequest(
-        key=made.key,
-        pipeline=known.declaration.pipeline,
-        kind=made.launched.intent,
-        reasons=dict(made.launched.reasons),
-        overrides=(*declared.retrain.overrides, *last_good),
-        created_at=decision.at,
-        as_of=decision.at if around.simulated else None,
-        subject=subject,
-    )
-
-
 def _adopt(work: _Tick) -> None:
     """Launch every request that nobody works on: this tick's own, and those that a dead process had left."""
     now = isoformat(SystemClock().now())  # leases are of this world, whatever the tick's clock says
@@ -243,10 +229,9 @@ def _adopt(work: _Tick) -> None:
             (work.launched if request.key in mine else work.adopted).append(request.key)
 
 
-def _subject(known: Known, around: Around) -> str:
-    """Identify data, code and configuration; in a simulation the moment is a part of the data."""
-    declaration = known.declaration
-    return subject_of(declaration, isoformat(around.now) if around.simulated else None)
+def _told(name: str, opinion: Opinion) -> TriggerOpinion:
+    since = isoformat(opinion.since) if opinion.fired and opinion.since is not None else None
+    return TriggerOpinion(trigger=name, fired=opinion.fired, why=opinion.why, since=since)
 
 
 def _shown(decision: LoopDecision) -> TickedPipeline:

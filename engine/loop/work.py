@@ -41,6 +41,7 @@ class Outcome:
     content: dict[str, str]
     quarantined: tuple[str, ...]
     labels: int | None
+    notes: tuple[str, ...] = ()
 
 
 RunPipeline = Callable[[Project, RunRequest, Clock], Outcome]
@@ -82,6 +83,7 @@ def _ended(held: RunRequest, outcome: Outcome, at: str, cpu_seconds: float) -> R
         content=outcome.content,
         quarantined=outcome.quarantined,
         labels=outcome.labels,
+        notes=outcome.notes,
         cpu_seconds=cpu_seconds,
         ended_at=at,
     )
@@ -93,6 +95,7 @@ def _told(done: RunRequest) -> LoopDecision:
     words += f", exit code {done.exit_code}" if done.exit_code else ""
     words += f", quarantined: {', '.join(done.quarantined)}" if done.quarantined else ""
     words += f": {done.error.splitlines()[0]}" if done.error else ""
+    words += "".join(f"; {note}" for note in done.notes)
     return LoopDecision(
         pipeline=done.pipeline, at=done.ended_at or "", action="finish", why=f"{done.kind} {done.state}: {words}",
         request=done.key, actor=done.owner or "",

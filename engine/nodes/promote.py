@@ -96,6 +96,9 @@ def _begin_rollout(version: ModelVersion, promotion: Promotion, settings: Mappin
     alive = rollouts.current(promotion.registry, version.name)
     if alive is not None and alive.status in rollouts.ALIVE and alive.challenger == version.version:
         return {"promoted": False, "reason": f"{version.name}:{version.version} is being rolled out already"}
+    if alive is not None and alive.status == "rolled_back" and alive.challenger == version.version:
+        words = f"the rollout of {version.name}:{version.version} was rolled back: {alive.reason}"
+        return {"promoted": False, "reason": words}
     spec = msgspec.convert(settings["rollout"], RolloutSpec)
     start = rollouts.Start(version.name, settings["alias"], version.version, spec, promotion.actor, promotion.run_id)
     begun = rollouts.begin(promotion.registry, start)

@@ -24,7 +24,7 @@ from engine.spec.training import (
     SplitSpec,
     TrainSpec,
 )
-from engine.spec.triggers import BackoffSpec, BudgetSpec, RetrainSpec, TriggerSpec
+from engine.spec.triggers import BackoffSpec, BudgetSpec, GuardSpec, RetrainSpec, TriggerSpec
 
 __all__ = [
     "FEATURE_KINDS",
@@ -43,6 +43,7 @@ __all__ = [
     "FeatureSpec",
     "FeatureTestSpec",
     "GateSpec",
+    "GuardSpec",
     "LabelSpec",
     "LookupFeature",
     "PipelineSpec",

@@ -16,6 +16,7 @@ from engine.clock import isoformat
 from engine.errors import IntegrityError, LockedError, NotFoundError
 from engine.keys import canonical_json, digest
 from engine.loop_records import LoopDecision, LoopEntry, RunRequest, TriggerMemory
+from engine.records import SCHEMA_VERSION
 from engine.stores.database import Database, Row, Transaction
 from engine.stores.ledger import GENESIS
 
@@ -29,8 +30,8 @@ class LoopState:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def memories(self) -> Mapping[str, TriggerMemory]:
-        """Give what is remembered of every pipeline; raises `IntegrityError` for what a newer engine wrote."""
+    def memories(self) -> Mapping[str, TriggerMemory | IntegrityError]:
+        """Give what is remembered of every pipeline; the error, for what a newer engine wrote: others are not held up."""
         rows = self._database.query("SELECT pipeline, version, memory FROM loop_memory")
         return {row["pipeline"]: _memory(row) for row in rows}
 
@@ -49,6 +50,12 @@ class LoopState:
             if request is not None:
                 _insert(transaction, request)
         return True
+
+    def forget(self, pipeline: str, decision: LoopDecision) -> None:
+        """Forget all that is remembered of a pipeline, readable or not; its requests and its ledger stay."""
+        with self._database.transaction(_LOCK) as transaction:
+            transaction.execute("DELETE FROM loop_memory WHERE pipeline = ?", (pipeline,))
+            _append(transaction, decision)
 
     def record(self, decision: LoopDecision) -> None:
         """Append to the ledger what is no tick's: a person's word, or the end of a run."""
@@ -242,14 +249,24 @@ def _held(transaction: Transaction, held: RunRequest) -> RunRequest:
     return found
 
 
-def _memory(row: Row) -> TriggerMemory:
+def remembered(memories: Mapping[str, TriggerMemory | IntegrityError], pipeline: str) -> TriggerMemory:
+    """Give one pipeline's memory, empty when there is none; raises `IntegrityError` for one that cannot be read."""
+    found = memories.get(pipeline, TriggerMemory(pipeline=pipeline))
+    if isinstance(found, IntegrityError):
+        raise found
+    return found
+
+
+def _memory(row: Row) -> TriggerMemory | IntegrityError:
+    pipeline = row["pipeline"]
+    hint = f"use the engine that wrote it, or forget it: engine triggers reset {pipeline} --forget --reason …"
     try:
         found = msgspec.json.decode(row["memory"], type=TriggerMemory)
     except msgspec.DecodeError as error:
-        raise IntegrityError(
-            f"what is remembered of the triggers of `{row['pipeline']}` cannot be read: {error}",
-            hint="a newer engine wrote it: use that one, or forget it with `engine triggers reset`",
-        ) from error
+        return IntegrityError(f"what is remembered of the triggers of `{pipeline}` cannot be read: {error}", hint=hint)
+    if found.schema_version > SCHEMA_VERSION:
+        words = f"is of version {found.schema_version}, and this engine knows {SCHEMA_VERSION}: a newer one wrote it"
+        return IntegrityError(f"what is remembered of the triggers of `{pipeline}` {words}", hint=hint)
     return msgspec.structs.replace(found, version=int(row["version"]))
 
 

@@ -30,14 +30,17 @@ class Notifier(Protocol):
 
 
 def messages(declared: Declared, changes: Sequence[Change]) -> list[Delivery]:
-    """Say who is to be told of which change; an acknowledged alert tells nobody until it is resolved."""
+    """Say who is to be told of which change; an acknowledged alert tells nobody until it is resolved.
+
+    What no monitor raised (quarantined data, a promotion that was taken back) is told to everybody.
+    """
     found = []
     for change in changes:
         spec = declared.spec.monitors.get(change.alert.monitor)
-        if change.event not in _TOLD or spec is None:
+        if change.event not in _TOLD:
             continue
         for name, notifier in declared.spec.notifiers.items():
-            asked = not spec.notify or name in spec.notify
+            asked = spec is None or not spec.notify or name in spec.notify
             if asked and _RANK[change.alert.severity] >= _RANK[notifier.at_least]:
                 found.append(Delivery(alert=change.alert.id, event=change.event, notifier=name, state="waiting"))
     return found

@@ -37,23 +37,29 @@ class Observations:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def open_observations(declared: Declared, stores: Stores, rows: Path | None, reference: Path | None) -> Observations:
-    """Open what there is to watch; raises `NotFoundError` when there is no model, or no rows, with what to do."""
+def open_observations(
+    declared: Declared, stores: Stores, rows: Path | None, reference: Path | None, fresh: Path | None = None
+) -> Observations:
+    """Open what there is to watch; raises `NotFoundError` when there is no model, or no rows, with what to do.
+
+    `fresh` are the features of a later run: without a log, its rows that the champion did not learn from are watched.
+    """
     if rows is not None and reference is not None:
         return _of_files(declared, rows, reference)
-    version = _champion(declared, stores)
+    version = champion_of(declared, stores)
     loaded = load_model(stores.artefacts.open(version.digest), declared.catalogue)
-    known = _of_run(declared, stores, version, loaded)
+    known = _of_run(declared, stores, version, loaded, fresh)
     if rows is None and reference is None:
         logged = _of_log(declared, version)
         return known if logged is None else replace(known, watched=logged[0], facts={**known.facts, **logged[1]})
     if rows is None:
         raise UsageError("--reference needs --rows", hint="name both, or neither to watch the champion's own rows")
     watched, facts = tidy(read_table(rows))
-    return replace(known, watched=_scored(watched, loaded), facts={**known.facts, **facts})
+    return replace(known, watched=scored(watched, loaded), facts={**known.facts, **facts})
 
 
-def _champion(declared: Declared, stores: Stores) -> ModelVersion:
+def champion_of(declared: Declared, stores: Stores) -> ModelVersion:
+    """Give the version in production; raises `NotFoundError` when there is none."""
     name, alias = declared.spec.registry.model or declared.spec.name, declared.spec.registry.alias
     found = stores.registry.alias(name, alias)
     if found is None:
@@ -111,16 +117,18 @@ def _contradicting(rows: pl.DataFrame) -> int:
     )
 
 
-def _of_run(declared: Declared, stores: Stores, version: ModelVersion, loaded: LoadedModel) -> Observations:
+def _of_run(
+    declared: Declared, stores: Stores, version: ModelVersion, loaded: LoadedModel, fresh: Path | None
+) -> Observations:
     """Give the rows of the run that made the model, with its scores: those it learned from, and those after."""
-    record = _record(stores, version)
+    record = record_of(stores, version)
     outputs = {node.name: node.output for node in record.nodes if node.output is not None}
     lacking = [name for name in ("features", "split") if name not in outputs]
     if lacking:
         raise NotFoundError(f"run {record.run_id} left no {' and '.join(lacking)}", hint="run the pipeline again")
     rows = pl.read_parquet(stores.artefacts.open(outputs["features"].digest) / "rows.parquet")
     part = pl.read_parquet(stores.artefacts.open(outputs["split"].digest) / "split.parquet")["part"]
-    rows = _scored(rows, loaded).with_columns(part.alias("\x00part")).sort(TIME, maintain_order=True)
+    rows = scored(rows, loaded).with_columns(part.alias("\x00part")).sort(TIME, maintain_order=True)
     hashes = np.load(loaded.folder / "trained_on.npy", allow_pickle=False)
     seen = pl.Series(np.isin(rows[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), hashes))
     trained, held, watched = (
@@ -133,6 +141,9 @@ def _of_run(declared: Declared, stores: Stores, version: ModelVersion, loaded: L
     )
     if held.height < 1000:  # too few to say what is usual: the first half of what comes after is given up for it
         held, watched = watched[: watched.height // 3], watched[watched.height // 3 :]
+    if fresh is not None:
+        watched = _newer(pl.read_parquet(fresh), rows, watched, seen_hashes=hashes)
+        watched = scored(watched, loaded).sort(TIME, maintain_order=True)
     types = {**loaded.program.spine.request, **loaded.program.output_types}
     columns = tuple(
         name for name, kind in types.items() if name in rows.columns and kind != "timestamp"
@@ -144,7 +155,16 @@ def _of_run(declared: Declared, stores: Stores, version: ModelVersion, loaded: L
     )
 
 
-def _record(stores: Stores, version: ModelVersion) -> RunRecord:
+def _newer(fresh: pl.DataFrame, rows: pl.DataFrame, watched: pl.DataFrame, seen_hashes: np.ndarray) -> pl.DataFrame:
+    """Of a later run's rows, those to watch: the ones that are watched anyway, and those that came since."""
+    used = rows.join(watched.select(ROW_ID), on=ROW_ID, how="anti").select(ROW_ID)
+    kept = fresh.join(used, on=ROW_ID, how="anti", maintain_order="left")
+    learned = pl.Series(np.isin(kept[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), seen_hashes))
+    return kept.filter(~learned)
+
+
+def record_of(stores: Stores, version: ModelVersion) -> RunRecord:
+    """Read the record of the run that made a version; raises `NotFoundError`."""
     path = stores.runs_root / version.run_id / "run.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
@@ -153,7 +173,7 @@ def _record(stores: Stores, version: ModelVersion) -> RunRecord:
                             hint="run the pipeline again, or give --rows and --reference") from error  # fmt: skip
 
 
-def _scored(rows: pl.DataFrame, loaded: LoadedModel) -> pl.DataFrame:
+def scored(rows: pl.DataFrame, loaded: LoadedModel) -> pl.DataFrame:
     """Add scores, unless the rows bring theirs; rows that lack features keep none."""
     if PREDICTION in rows.columns or not rows.height:
         return rows

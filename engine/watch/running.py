@@ -24,7 +24,10 @@ from engine.watch_records import Alert, MonitorReport, Reading, ReadingStatus
 
 @dataclass(frozen=True)
 class Asked:
-    """What to read: a moment that is now, the earliest chunk, some monitors, files, where the report goes."""
+    """What to read: a moment that is now, the earliest chunk, some monitors, files, where the report goes.
+
+    `fresh` is the file of features that a later run than the champion's made.
+    """
 
     at: datetime | None = None
     since: datetime | None = None
@@ -33,19 +36,26 @@ class Asked:
     reference: Path | None = None
     report: Path | None = None
     record: bool = True
+    fresh: Path | None = None
 
 
 def monitor(
     declared: Declared, stores: Stores, asked: Asked, clock: Clock, say: Callable[[str], None]
 ) -> MonitorReport:
     """Run the monitors of a pipeline."""
-    if not declared.spec.monitors:
-        raise UsageError(f"{declared.spec.name} declares no monitors", hint="write `monitors: default` in the pipeline")
+    _refuse_none(declared)
+    seen = open_observations(declared, stores, asked.rows, asked.reference, asked.fresh)
+    return monitor_seen(declared, stores, seen, asked, clock, say)
+
+
+def monitor_seen(  # noqa: PLR0913, PLR0917 - what `monitor` gets, and the rows that were opened before
+    declared: Declared, stores: Stores, seen: Observations, asked: Asked, clock: Clock, say: Callable[[str], None]
+) -> MonitorReport:
+    """Run the monitors on rows that are open already; the tick looks at them for other reasons too."""
     if asked.only:
         kept = {name: spec for name, spec in declared.spec.monitors.items() if name in asked.only}
         declared = replace(declared, spec=msgspec.structs.replace(declared.spec, monitors=kept))
-    seen = open_observations(declared, stores, asked.rows, asked.reference)
-    now = asked.at or _now(seen, clock)
+    now = asked.at or now_of(seen, clock)
     watched = read_chunks(declared, seen, now, asked.since, lambda chunk, _done, _all: say(f"reading {chunk}"))
     model = seen.model
     readings = tuple(msgspec.structs.replace(reading, model=model) for reading in watched.readings)
@@ -86,7 +96,12 @@ def monitor(
     return msgspec.structs.replace(report, report=str(path))
 
 
-def _now(seen: Observations, clock: Clock) -> datetime:
+def _refuse_none(declared: Declared) -> None:
+    if not declared.spec.monitors:
+        raise UsageError(f"{declared.spec.name} declares no monitors", hint="write `monitors: default` in the pipeline")
+
+
+def now_of(seen: Observations, clock: Clock) -> datetime:
     """Rows that end in the past are replayed up to their end, so that the last chunk is whole."""
     newest = seen.watched[TIME].max() if seen.watched.height else None
     now = clock.now()

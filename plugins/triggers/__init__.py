@@ -36,12 +36,14 @@ class CronParams(Params, frozen=True, kw_only=True):
 class _Windowed(Params, frozen=True, kw_only=True):
     """Shared by what looks at readings: fires when `k` of the last `n` chunks are bad, and not again before one is good.
 
-    Chunks with fewer than `min_rows` rows do not count, nor do those without enough data.
+    Chunks with fewer than `min_rows` rows do not count, nor do those without enough data. What stays bad fires once more
+    when `again` has passed (null: never), with newer chunks; a new model in production starts from the beginning.
     """
 
     k: _Count = 1
     n: _Count = 1
     min_rows: _Rows = 0
+    again: Duration | None = "7d"
 
     def __post_init__(self) -> None:
         """Refuse more chunks than are looked at."""
@@ -50,13 +52,16 @@ class _Windowed(Params, frozen=True, kw_only=True):
 
 
 class DriftParams(_Windowed, frozen=True, kw_only=True):
-    """Readings of drift: of features (`input`) or of predictions (`output`).
+    """Readings of drift: of features (`input`), of predictions (`output`), or of how labels follow from both (`concept`).
 
-    With `enter`, the magnitude decides, and it is over below `exit`; without, the monitor's own alarm does, which weighs
-    size and evidence. `columns` limits it to some (`input` only), and `slice` to one slice.
+    With `enter`, the magnitude by `measure` decides, and it is over below `exit`; without, the monitor's own alarm does,
+    which weighs size and evidence. `columns` limits it to some (`input` only), and `slice` to one slice, as in `carrier=UA`.
     """
 
-    of: Literal["input", "output"] = "input"
+    of: Literal["input", "output", "concept"] = "input"
+    measure: Literal[
+        "psi", "jensen_shannon", "hellinger", "ks", "wasserstein", "chi_squared", "l_infinity", "effect"
+    ] = "psi"
     enter: Annotated[float, msgspec.Meta(gt=0)] | None = None
     exit: Annotated[float, msgspec.Meta(ge=0)] | None = None
     columns: tuple[str, ...] = ()
@@ -67,6 +72,10 @@ class DriftParams(_Windowed, frozen=True, kw_only=True):
         super().__post_init__()
         if self.exit is not None and (self.enter is None or self.exit > self.enter):
             raise ValueError("`exit` goes with `enter` and is not above it: between the two nothing changes")
+        if self.of == "concept" and self.measure != "effect" and self.enter is not None:
+            raise ValueError("of concept only the `effect` is measured: say `measure: effect`")
+        if self.columns and self.of != "input":
+            raise ValueError("`columns` are features: they go with `of: input`")
 
 
 class PerformanceParams(_Windowed, frozen=True, kw_only=True):

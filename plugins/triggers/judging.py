@@ -27,7 +27,8 @@ from . import (
     _Windowed,
 )
 
-_PERFORMANCE = {False: "performance", True: "estimated_performance"}
+_PERFORMANCE = {False: "performance", True: "estimated"}
+_DRIFT = {"input": ("drift", "multivariate"), "output": ("prediction",), "concept": ("concept",)}
 
 
 class Cron:
@@ -59,7 +60,10 @@ class Cron:
 
 
 class _OverReadings:
-    """Fires when `k` of the last `n` chunks are bad, and again only after a good one, or when a newer bad chunk came."""
+    """Fires when `k` of the last `n` chunks are bad, and again only after a good one, or when it has stayed bad for long.
+
+    The cursor says which model it fired for: what another model did is no reason to be quiet about this one.
+    """
 
     def __init__(self, params: _Windowed) -> None:
         self._params = params
@@ -75,17 +79,48 @@ class _OverReadings:
         bad = [(until, [item for item in group if self._is_bad(item)]) for until, group in recent]
         count = sum(bool(items) for _, items in bad)
         until, latest = usable[-1]
-        inside = bool(view.cursor.get("inside"))
+        version = view.serving.version if view.serving is not None else None
+        inside = bool(view.cursor.get("inside")) and view.cursor.get("version") == version
         if inside and all(self._is_over(item) for item in latest):
-            return quiet(f"over: {_told(latest)}", {"inside": False, "until": isoformat(until)})
+            return quiet(f"over: {self._told(latest)}", {"inside": False, "until": isoformat(until)})
         words = f"{count} of the last {len(recent)} chunks, {self._params.k} are needed"
         if count < self._params.k:
-            return quiet(f"{words}; newest {isoformat(until)}: {_told(latest)}", view.cursor)
-        if inside:
-            return quiet(f"fired before, and it is not over: {_told(latest)}", view.cursor)
+            return quiet(f"{words}; newest {isoformat(until)}: {self._told(latest)}", view.cursor)
+        if inside and not (bad[-1][1] and self._is_long_ago(view, until)):
+            return quiet(f"fired before, and it is not over: {self._told(latest)}", view.cursor)
         worst = [item for _, items in bad for item in items]
-        cursor: Mapping[str, Json] = {"inside": True, "until": isoformat(until)}
-        return fires(f"{words}: {_told(worst)}", isoformat(until), cursor)
+        cursor: Mapping[str, Json] = {
+            "inside": True, "until": isoformat(until), "version": version, "fired": isoformat(view.now),
+        }  # fmt: skip
+        opinion = fires(f"{words}: {self._told(worst)}", f"{version} {isoformat(until)}", cursor)
+        return replace(opinion, since=self._began(usable))
+
+    def _began(self, usable: Sequence[tuple[datetime, Sequence[Measured]]]) -> datetime | None:
+        """Give the beginning of the first chunk since which every one was bad; good ones among the `n` do not end it."""
+        began, good = None, 0
+        for _, group in reversed(usable):
+            if any(self._is_bad(item) for item in group):
+                began, good = group[0].since or began, 0
+            else:
+                good += 1
+            if good > self._params.n - self._params.k:
+                break
+        return began
+
+    def _is_long_ago(self, view: View, until: datetime) -> bool:
+        """Say whether it fired so long ago that it may again, for chunks that it has not fired for."""
+        fired, seen = _moment(view.cursor.get("fired")), _moment(view.cursor.get("until"))
+        if self._params.again is None or fired is None or (seen is not None and until <= seen):
+            return False
+        return view.now - fired >= timedelta(microseconds=microseconds(self._params.again))
+
+    def _told(self, items: Sequence[Measured]) -> str:
+        shown = sorted(items, key=lambda item: (item.status != "alarm", -abs(self._size(item) or 0.0)))[:3]
+        said = [f"{item.what} {_number(self._size(item)) or item.status}" for item in shown]
+        return ", ".join(said) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+
+    def _size(self, item: Measured) -> float | None:
+        return item.value
 
     def _concerns(self, item: Measured) -> bool:
         return item.kind == "quality"
@@ -105,20 +140,25 @@ class Drift(_OverReadings):
         self._of = params
 
     def _concerns(self, item: Measured) -> bool:
-        kinds = {"input": ("feature_drift", "multivariate_drift"), "output": ("prediction_drift",)}[self._of.of]
         columns = self._of.columns
-        return item.kind in kinds and (not columns or item.what in columns) and item.slice == self._of.slice
+        named = not columns or item.what in columns or item.status in {"insufficient_data", "broken"}
+        return item.kind in _DRIFT[self._of.of] and named and item.slice == self._of.slice
+
+    def _size(self, item: Measured) -> float | None:
+        return item.sizes.get(self._of.measure)
 
     def _is_bad(self, item: Measured) -> bool:
         if self._of.enter is None:
             return item.status == "alarm"
-        return item.value is not None and item.value >= self._of.enter
+        size = self._size(item)
+        return size is not None and size >= self._of.enter
 
     def _is_over(self, item: Measured) -> bool:
+        """What has no such size, as a correlation has no PSI, is neither bad nor keeps it from being over."""
+        size = self._size(item)
         if self._of.enter is None:
-            return item.status == "ok"
-        limit = self._of.enter if self._of.exit is None else self._of.exit
-        return item.value is not None and item.value < limit
+            return item.status != "alarm"
+        return size is None or size < (self._of.enter if self._of.exit is None else self._of.exit)
 
 
 class Performance(_OverReadings):
@@ -291,12 +331,8 @@ def _large(group: Sequence[Measured], min_rows: int) -> bool:
     return any(item.status in {"ok", "alarm"} and item.rows >= min_rows for item in group)
 
 
-def _told(items: Sequence[Measured]) -> str:
-    shown = sorted(items, key=lambda item: -abs(item.value or 0.0))[:3]
-    said = [
-        f"{item.what} {item.value:.4g}" if item.value is not None else f"{item.what} {item.status}" for item in shown
-    ]
-    return ", ".join(said) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _moment(value: Json | None) -> datetime | None:

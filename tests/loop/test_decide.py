@@ -118,6 +118,26 @@ def test_suspicion_wins_over_training() -> None:
     assert (decision.action, decision.launched.intent) == ("launch", "diagnose")  # type: ignore[union-attr]
 
 
+def test_a_reason_from_the_future_waits_since_now_when_the_clock_went_back() -> None:
+    decision = made({}, waiting=wish(since="2024-06-01T13:00:00.000000Z"))
+    assert decision.action == "launch"
+
+
+def test_a_diagnosis_lets_reasons_to_train_wait_and_loses_none() -> None:
+    bad = {"quality": Opinion(fired=True, why="nulls", occasion="w", intent="diagnose")}
+    launched = made({**ONE, **bad}, waiting=wish())
+    assert (launched.action, set(launched.wish.reasons)) == ("launch", {"a", "nightly"})  # type: ignore[union-attr]
+    assert launched.wish.intent == "train"  # type: ignore[union-attr]
+    held = made({**ONE, **bad}, in_flight="7")
+    assert (held.action, "quality" in held.consumed, set(held.wish.reasons)) == ("wait", False, {"nightly"})  # type: ignore[union-attr]
+
+
+def test_nothing_is_trained_while_a_quality_trigger_says_that_data_is_bad() -> None:
+    assert stops(made(ONE, suspects=("broken",))) == ["quarantine"]
+    declared = msgspec.structs.replace(FREE, on_quality_failure="last_good")
+    assert stops(made(ONE, declared, suspects=("broken",))) == ["quarantine"]
+
+
 def test_the_last_good_snapshot_is_used_only_when_declared() -> None:
     declared = msgspec.structs.replace(FREE, on_quality_failure="last_good")
     assert made(ONE, declared, quarantined=("flights",)).action == "launch"
