@@ -197,7 +197,9 @@ def _backoff(policy: RetrainSpec, now: datetime, past: Past) -> PolicyCheck:
         )
         return PolicyCheck(name="backoff", passed=open_again, why=words)
     pause = min(microseconds(rule.first) * rule.factor ** (past.failures - 1), float(microseconds(rule.longest)))
-    until = past.ended_at + timedelta(microseconds=pause)
+    until = min(past.ended_at, now) + timedelta(
+        microseconds=pause
+    )  # a clock that went back makes it no longer than that
     return PolicyCheck(
         name="backoff", passed=now >= until, why=f"{past.failures} failed in a row: not before {isoformat(until)}"
     )
@@ -208,7 +210,7 @@ def _cooldown(wish: WaitingReasons, policy: RetrainSpec, now: datetime, past: Pa
         return PolicyCheck(
             name="cooldown", passed=True, why="no run before" if past.ended_at is None else "for trainings only"
         )
-    until = past.ended_at + timedelta(microseconds=microseconds(policy.cooldown))
+    until = min(past.ended_at, now) + timedelta(microseconds=microseconds(policy.cooldown))
     return PolicyCheck(
         name="cooldown",
         passed=now >= until,

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from engine.api import declare, plan
 from engine.clock import Clock
-from engine.errors import ExitCode
+from engine.errors import EngineError, ExitCode
 from engine.execute.request import Observer
+from engine.locations import Stores
 from engine.loop.diagnosing import diagnose, resolve
 from engine.loop.watching import needs_features, watch
 from engine.loop.work import Outcome
@@ -22,8 +23,11 @@ from engine.project import Project
 from engine.provenance import GitProbe
 from engine.records import Event, RunRecord
 from engine.running import Around, RunOptions, execute_run
+from engine.runs import list_folders
 
 _LOOKING = ("ingest", "checkout")
+_LATEST = 50  # runs among which a dead process's last one is
+_AGAIN = frozenset({int(ExitCode.LOCKED), int(ExitCode.UNAVAILABLE), int(ExitCode.INTERRUPTED)})
 
 
 class Silent:
@@ -47,7 +51,7 @@ def run_request(project: Project, request: RunRequest, clock: Clock, observer: O
     reasons = "; ".join(f"{name}: {why}" for name, why in request.reasons.items())
     options = RunOptions(nodes=nodes, command=("engine", "tick", f"--work={request.key[:12]}", reasons))
     around = Around(observer or Silent(), clock, GitProbe(project.root).start())
-    record, _ = execute_run(planned, options, around)
+    record = finished_before(planned.stores, options.command[2]) or execute_run(planned, options, around)[0]
     quarantined, notes = _quarantined(record), ()
     if quarantined:
         notes = diagnose(planned, record, quarantined, clock, compared=request.kind == "diagnose")
@@ -56,6 +60,25 @@ def run_request(project: Project, request: RunRequest, clock: Clock, observer: O
         if request.kind != "train":
             notes = watch(planned, record, clock, simulated=request.as_of is not None)
     return Outcome(record, record.exit_code, record.error, _content(record), quarantined, _labels(record), notes)
+
+
+def finished_before(stores: Stores, mark: str) -> RunRecord | None:
+    """Give the record of a run that a dead process had finished for the same request: who adopts it need only tell.
+
+    `mark` is the word of a run's command that names the request. Runs that stopped half-way are no answer: the next one goes
+    on from the nodes that they finished.
+    """
+    for folder in reversed(list_folders(stores.runs_root)[-_LATEST:]):
+        try:
+            record = folder.read_record()
+        except EngineError:
+            continue
+        if mark in record.command and record.status not in {"running", "interrupted"}:
+            if record.exit_code in _AGAIN:
+                return None
+            stores.index.record_run(record, str(folder.path))
+            return record
+    return None
 
 
 def _content(record: RunRecord) -> dict[str, str]:

@@ -164,7 +164,7 @@ def test_the_whole_story(world: World) -> None:
 
 def check_what_is_kept(world: World) -> None:
     """The ledgers tell it all, in order, with reasons; and how long everything took."""
-    moves = [(item["action"], item["to_version"]) for item in world.json("models", "history", "rides")["entries"]
+    moves = [(item["action"], item["to_version"]) for item in world.json("models", "history", "rides")
              if item["alias"] and item["action"] != "rollout"]  # fmt: skip
     assert moves == [("promote", 1), ("reject", 2), ("promote", 3), ("rollback", 1)]
     assert world.project.engine("models", "verify", "rides").code == 0

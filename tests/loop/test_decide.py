@@ -123,6 +123,12 @@ def test_a_reason_from_the_future_waits_since_now_when_the_clock_went_back() -> 
     assert decision.action == "launch"
 
 
+def test_a_run_that_ended_in_the_future_holds_up_no_longer_than_the_cooldown() -> None:
+    later = NOW + timedelta(hours=1)
+    assert made(ONE, ended_at=later).action == "launch"
+    assert stops(made(ONE, RetrainSpec(cooldown="1m", budget=BudgetSpec()), ended_at=later)) == ["cooldown"]
+
+
 def test_a_diagnosis_lets_reasons_to_train_wait_and_loses_none() -> None:
     bad = {"quality": Opinion(fired=True, why="nulls", occasion="w", intent="diagnose")}
     launched = made({**ONE, **bad}, waiting=wish())
