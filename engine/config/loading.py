@@ -91,7 +91,7 @@ def load_spec(config: ComposedConfig, catalogue: Catalogue, known: Known | None 
     known = {} if known is None else known
     fresh = {key: value for key, value in config.values.items() if id(value) not in known}
     parts, failures = _convert_parts(config.values, catalogue, known)
-    problems = [*check_values(fresh), *check_meaning(parts)]
+    problems = [*check_values(fresh), *check_meaning(parts, config.values.keys())]
     if not failures and not problems:
         return PipelineSpec(**parts)
     if failures:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from engine.config.composed import join_path
-from engine.config.cron import cron_mistake
+from engine.config.trigger_meaning import check_triggers
 from engine.config.wording import nearest
 from engine.errors import Problem
-from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec, TriggerSpec
+from engine.spec import CardSpec, EvaluateSpec, FeatureSpec, TrainSpec
 from engine.spec.features import expanded_names
 
 # Columns that every row has besides its request fields and features.
@@ -28,10 +28,14 @@ def check_values(values: Mapping[str, Any]) -> list[Problem]:
     return list(_check_leaves((), values))
 
 
-def check_meaning(parts: Mapping[str, Any]) -> list[Problem]:
-    """Find every mistake that the shape does not show, in those parts of a pipeline (by key) whose shape is right."""
+def check_meaning(parts: Mapping[str, Any], given: Collection[str] = ()) -> list[Problem]:
+    """Find every mistake that the shape does not show, in those parts of a pipeline (by key) whose shape is right.
+
+    `given` are all keys: one that is not among the parts is there, but not what it should be.
+    """
     names = feature_names(parts.get("features", {}))
-    problems = [*_triggers(parts.get("triggers", {})), *_moments(parts.get("as_of"), parts.get("card"))]
+    monitors = parts.get("monitors", None if "monitors" in given else {})
+    problems = [*check_triggers(parts.get("triggers", {}), monitors), *_moments(parts.get("as_of"), parts.get("card"))]
     if "evaluate" in parts:
         request = parts["spine"].request if "spine" in parts else {}
         known = [*request, *names] if {"spine", "features"} <= parts.keys() else None
@@ -63,41 +67,6 @@ def _check_leaves(parts: tuple[str | int, ...], value: Any) -> Iterator[Problem]
         yield Problem(path, "still to be given (`???`)", hint=f"{path}=VALUE on the command line, or in the pipeline")
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(join_path(parts), "not a finite number", value=str(value))
-
-
-def _triggers(triggers: Mapping[str, TriggerSpec]) -> Iterator[Problem]:
-    for name, trigger in triggers.items():
-        params: Any = trigger.params
-        if trigger.kind == "cron":
-            yield from _schedule(f"triggers.{name}", params.schedule, params.timezone)
-        for index, part in enumerate(getattr(params, "triggers", ())):
-            if part not in triggers or part == name:
-                yield Problem(f"triggers.{name}.triggers.{index}", "no other trigger is called so", value=part,
-                              allowed=tuple(other for other in triggers if other != name),
-                              suggestion=nearest(part, triggers))  # fmt: skip
-
-
-def _schedule(path: str, schedule: str, timezone: str) -> Iterator[Problem]:
-    mistake = cron_mistake(schedule)
-    if mistake:
-        hint = "as in `*/5 * * * *` (every five minutes) or `0 6 * * mon` (Mondays at six)"
-        yield Problem(f"{path}.schedule", f"not a cron expression: {mistake}", value=schedule, hint=hint)
-    if not _zone_exists(timezone):
-        from zoneinfo import available_timezones  # noqa: PLC0415 - reads the whole database
-
-        yield Problem(f"{path}.timezone", "unknown time zone", value=timezone,
-                      suggestion=nearest(timezone, available_timezones()),
-                      hint="an IANA name, as in Europe/Berlin or UTC")  # fmt: skip
-
-
-def _zone_exists(name: str) -> bool:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - start-up time
-
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
 
 
 def _moments(as_of: str | None, card: CardSpec | None) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ import msgspec
 
 from engine import __version__
 from engine.components import Catalogue, load_catalogue
+from engine.dag import CyclicError, topological
 from engine.errors import EngineError, IntegrityError
 from engine.keys import digest
 from engine.loop_contracts import Trigger
@@ -93,7 +94,8 @@ def read_declarations(project: Project) -> Iterator[tuple[str, Declaration | Eng
 def build(pipeline: str, declared: Declared, root: Path, catalogue: Catalogue) -> Declaration:
     """Make the triggers, those that combine others last; raises `IntegrityError` for a cache that is not one."""
     specs: dict[str, TriggerSpec] = {}
-    for name, document in sorted(declared.triggers.items(), key=lambda item: item[1]["kind"] in {"any", "all"}):
+    for name in _parts_first(declared.triggers):
+        document = declared.triggers[name]
         component = catalogue.get("trigger", document["kind"])
         try:
             params = msgspec.convert(document["params"], component.params, strict=True)
@@ -105,6 +107,20 @@ def build(pipeline: str, declared: Declared, root: Path, catalogue: Catalogue) -
             ) from error
     made = {name: catalogue.get("trigger", spec.kind).build(spec.params) for name, spec in specs.items()}
     return Declaration(pipeline, declared, root, catalogue, specs, made)
+
+
+def _parts_first(triggers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Order triggers so that parts come before what combines them; raises `IntegrityError` for a circle."""
+    graph = {
+        name: [part for part in document["params"].get("triggers", ()) if part in triggers]
+        for name, document in triggers.items()
+    }
+    try:
+        return list(topological(graph))
+    except CyclicError as error:
+        raise IntegrityError(
+            f"the cached triggers {', '.join(triggers)} go in a circle", hint="delete .plumbline/loop/declared"
+        ) from error
 
 
 def subject_of(declaration: Declaration, moment: str | None) -> str:

@@ -39,9 +39,8 @@ def cron_line(root: Path, minutes: int) -> str:
     """One line of a crontab; what the tick says goes to a log in the project."""
     every = "*" if minutes == 1 else f"*/{minutes}"
     log = shlex.quote(str(root / ".plumbline" / "loop" / "tick.log"))
-    return (
-        f"{every} * * * * mkdir -p {shlex.quote(str(root / '.plumbline' / 'loop'))} && {_command(root)} >> {log} 2>&1"
-    )
+    command = f"mkdir -p {shlex.quote(str(root / '.plumbline' / 'loop'))} && {_command(root)} >> {log} 2>&1"
+    return f"{every} * * * * {command.replace('%', chr(92) + '%')}"  # cron takes a bare % for the end of the line
 
 
 def systemd_units(root: Path, minutes: int) -> str:
@@ -53,13 +52,18 @@ def systemd_units(root: Path, minutes: int) -> str:
 def _units(root: Path, minutes: int) -> tuple[str, str]:
     service = (
         "[Unit]\nDescription=Plumbline tick\n\n[Service]\nType=oneshot\n"
-        f"WorkingDirectory={root}\nExecStart={_command(root)}\nKillMode=process\n"
+        f"WorkingDirectory={_escaped(str(root))}\nExecStart={_escaped(_command(root))}\nKillMode=process\n"
     )
     timer = (
         "[Unit]\nDescription=Plumbline tick\n\n[Timer]\n"
         f"OnCalendar=*:0/{minutes}\nPersistent=true\n\n[Install]\nWantedBy=timers.target\n"
     )
     return service, timer
+
+
+def _escaped(text: str) -> str:
+    """For systemd, which takes a bare % for a specifier."""
+    return text.replace("%", "%%")
 
 
 def kubernetes_job(root: Path, minutes: int) -> str:
