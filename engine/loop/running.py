@@ -52,7 +52,7 @@ def run_request(project: Project, request: RunRequest, clock: Clock, observer: O
     options = RunOptions(nodes=nodes, command=("engine", "tick", f"--work={request.key[:12]}", reasons))
     around = Around(observer or Silent(), clock, GitProbe(project.root).start())
     record = finished_before(planned.stores, options.command[2]) or execute_run(planned, options, around)[0]
-    quarantined, notes = _quarantined(record), ()
+    quarantined, notes = _quarantined(record), tuple[str, ...]()
     if quarantined:
         notes = diagnose(planned, record, quarantined, clock, compared=request.kind == "diagnose")
     elif record.exit_code == 0:
