@@ -1,6 +1,6 @@
 """Snapshot stores against their targets; medians of `--repeat` rounds, ratios within the same round.
 
-    .venv/bin/python benchmarks/snapshots.py [--objects 10000] [--rows 4000000] [--repeat 5]
+    .venv/bin/python benchmarks/snapshots.py [--objects 10000] [--rows 4000000] [--repeat 5] [--only history|scan]
 
 `commit`, `merge`, `diff`: the embedded store with that many small objects, in seconds. `scan`: a query over three of five columns
 of a table in four objects at a commit, over the same query on the bare files; for lakeFS too when `LAKEFS_ENDPOINT` is set (with the
@@ -107,24 +107,37 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--only", choices=["history", "scan"])
     arguments = parser.parse_args()
+    figures: dict[str, object] = {"cores": os.cpu_count()}
+    if arguments.only != "scan":
+        figures |= {"objects": arguments.objects, "seconds": histories(arguments.objects, arguments.repeat)}
+    if arguments.only != "history":
+        figures |= {"rows": arguments.rows, **all_scans(arguments.rows, arguments.repeat)}
+    print(json.dumps(figures, indent=2))
+
+
+def histories(count: int, repeat: int) -> dict[str, float]:
+    """Give the medians of rounds, each in a store of its own."""
     rounds = []
-    for _ in range(arguments.repeat):
+    for _ in range(repeat):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(history(Path(folder), arguments.objects))
-    figures: dict[str, object] = {"cores": os.cpu_count(), "objects": arguments.objects, "rows": arguments.rows}
-    figures["seconds"] = {name: round(statistics.median(item[name] for item in rounds), 3) for name in rounds[0]}
+            rounds.append(history(Path(folder), count))
+    return {name: round(statistics.median(item[name] for item in rounds), 3) for name in rounds[0]}
+
+
+def all_scans(rows: int, repeat: int) -> dict[str, object]:
+    """Scan at a commit of every store that is there."""
+    figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = make_table(Path(folder), arguments.rows)
+        files = make_table(Path(folder), rows)
         urls = {"embedded": str(Path(folder) / "snapshots")}
         if "LAKEFS_ENDPOINT" in os.environ:
             address = os.environ["LAKEFS_ENDPOINT"].rpartition("://")[2]
             urls["lakeFS"] = f"lakefs+http://{address}?namespace=local://bench-{secrets.token_hex(6)}"
         for name, url in urls.items():
-            figures[f"scan, {name}"] = {
-                key: round(value, 3) for key, value in scans(url, files, arguments.repeat).items()
-            }
-    print(json.dumps(figures, indent=2))
+            figures[f"scan, {name}"] = {key: round(value, 3) for key, value in scans(url, files, repeat).items()}
+    return figures
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ class Change:
 class Scan:
     """Where Polars reads objects of a commit in place: one location an object, and the options of their storage.
 
-    `options` hold credentials: hand them to the scan and to nothing else.
+    `options` hold credentials: hand them to the scan and to nothing else. `objects` are those that were listed; there are none
+    where the caller named the paths.
     """
 
     objects: tuple[ObjectStat, ...]
@@ -151,5 +152,13 @@ class SnapshotStore(Protocol):
         """Give the objects under a prefix for a lazy read in place, by any number of workers, sorted by path.
 
         Only what a query needs is read, so whole objects are not hashed: their sizes are checked. `fetch` verifies bytes.
+        """
+        ...
+
+    def locate(self, repository: str, ref: str, paths: Sequence[str]) -> Scan:
+        """Give the places of these objects, in this order, for a lazy read in place; lists nothing.
+
+        Objects on this machine are verified first (once a process), and one that is missing raises `NotFoundError`. A store behind
+        a network is not asked when `ref` is a commit id: what it does not have, reading tells.
         """
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,18 +23,20 @@ if TYPE_CHECKING:
 
 
 def do_snapshot(arguments: argparse.Namespace) -> int:
-    """Run the ingestions of a pipeline, as a run of its own."""
+    """Run the ingestions of a pipeline, as a run of its own; those too that no feature reads yet."""
     from engine.api import declare, plan  # noqa: PLC0415 - start-up time of the other actions
     from engine.clock import SystemClock  # noqa: PLC0415
     from engine.dag import ancestors  # noqa: PLC0415
     from engine.execute.progress import choose_progress  # noqa: PLC0415
+    from engine.plan.logical import ingest_unread  # noqa: PLC0415
     from engine.provenance import GitProbe  # noqa: PLC0415
     from engine.running import Around, RunOptions, answer, execute_run  # noqa: PLC0415
 
     names, overrides = _split(arguments)
     project = project_of(arguments)
     git = GitProbe(project.root).start()
-    planned = plan(declare(project, overrides))
+    declared = declare(project, overrides)
+    planned = plan(replace(declared, logical=ingest_unread(declared.logical)))
     ingests = [node.name for node in planned.plan.nodes if node.kind in {"ingest", "checkout"}]
     wanted = [_nearest(f"ingest.{name}", ingests) for name in names] or ingests
     selected = frozenset(ancestors(planned.plan.edges, wanted))

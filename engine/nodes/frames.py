@@ -6,7 +6,6 @@ Parquet for rows (fixed row groups, so the bytes are the same for any thread cou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,17 +63,9 @@ def scan_objects(store: SnapshotStore, place: tuple[str, str], paths: Sequence[s
 
     Objects on this machine are verified first (once a process); of those behind a network, the server vouches for the commit.
     """
-    repository, commit = place
-    prefix = os.path.commonprefix(list(paths))  # noqa: RUF071 - a listing's prefix is one of characters
-    found = store.scan(repository, commit, prefix)
-    places = dict(zip((item.path for item in found.objects), found.locations, strict=True))
-    if not found.options:
-        places = {path: str(store.fetch(repository, commit, path)) for path in paths}
-    missing = [path for path in paths if path not in places]
-    if missing:
-        raise NotFoundError(f"no object `{missing[0]}` at {repository}@{commit}")
+    found = store.locate(*place, paths)
     return pl.scan_parquet(
-        [places[path] for path in paths], glob=False, missing_columns="insert", extra_columns="ignore",
+        list(found.locations), glob=False, missing_columns="insert", extra_columns="ignore",
         storage_options=dict(found.options) or None,
     )  # fmt: skip
 
@@ -83,6 +74,11 @@ def collect(rows: pl.LazyFrame, what: str) -> pl.DataFrame:
     """Run a scan; raises `UnavailableError` when its bytes cannot be had. The words never hold what logs in."""
     try:
         return rows.collect()
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"reading {what}: the snapshot store does not have an object of it any more",
+            hint="restore the repository, or ingest the source again: `engine data snapshot`",
+        ) from None
     except (OSError, pl.exceptions.ComputeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UnavailableError(

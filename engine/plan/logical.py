@@ -121,6 +121,12 @@ def ingest_sources(plan: LogicalPlan) -> LogicalPlan:
     return plan.plus(*(_ingest(plan, name) for name in sorted(wanted, key=lambda name: bool(_references(spec, name)))))
 
 
+def ingest_unread(plan: LogicalPlan) -> LogicalPlan:
+    """Add the declared sources that nothing in the plan reads: data is versioned before a feature asks for it."""
+    known = set(_ingests(plan))
+    return plan.plus(*(_ingest(plan, name) for name in plan.spec.sources if f"ingest.{name}" not in known))
+
+
 def compute_features(plan: LogicalPlan) -> LogicalPlan:
     """Evaluate the feature program over the spine, with labels."""
     inputs = {f"source.{name}": f"ingest.{name}" for name in plan.program.source_names}

@@ -11,21 +11,21 @@ the branch moves to it by compare-and-swap. Any number of processes may commit t
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ConfigLevel, SortMode
+from pygit2.enums import SortMode
 
 from engine.clock import Clock, SystemClock
 from engine.contracts import Change, Commit, ObjectStat, Scan
 from engine.errors import ConflictError, NotFoundError, StoreError, UsageError
 from engine.stores import git_refs, git_trees
-from engine.stores.disk import disk_error, is_abandoned, owned_name, remove_tree, settle
+from engine.stores.disk import is_abandoned, owned_name, remove_tree, settle
 from engine.stores.git_commits import CommitText, read_commit, write_commit
+from engine.stores.git_library import isolate, worded
 from engine.stores.large_files import LargeFile, LargeFiles, render_pointer
 from engine.stores.snapshot_names import MAIN, check_path, missing_object
 from engine.stores.staging import StagedChange, StagingArea, staging_area
@@ -56,7 +56,7 @@ class GitSnapshotStore:
     def ensure_repository(self, repository: str) -> None:
         """Create a repository with an empty commit on `main`, unless it exists."""
         path = self._path(repository)
-        with _worded(path):
+        with worded(path):
             if (path / "HEAD").exists():
                 LargeFiles(path / "lfs").sweep()
                 return
@@ -259,6 +259,12 @@ class GitSnapshotStore:
             files = self._files(git)
             return Scan(tuple(items), tuple(str(files.locate(LargeFile(item.digest, item.size))) for item in items))
 
+    def locate(self, repository: str, ref: str, paths: Sequence[str]) -> Scan:
+        """Give the verified files of these objects; raises `NotFoundError` or `IntegrityError`."""
+        with self._open(repository) as git:
+            files = self._files(git)
+            return Scan((), tuple(str(files.open(self._find(git, (repository, ref, path)))) for path in paths))
+
     def _find(self, git: pygit2.Repository, place: tuple[str, str, str]) -> LargeFile:
         repository, ref, path = place
         file = git_trees.find_object(git_refs.find_commit(git, ref).tree, check_path(path))
@@ -308,8 +314,8 @@ class GitSnapshotStore:
             known = self.repositories()
             hint = f"there is {', '.join(known)}" if known else "there is none yet: an ingest creates it"
             raise NotFoundError(f"no repository `{repository}` in {self.root}", hint=hint)
-        _isolate()
-        with _worded(path):
+        isolate()
+        with worded(path):
             git = pygit2.Repository(str(path))
             try:
                 yield git
@@ -318,7 +324,7 @@ class GitSnapshotStore:
 
     def _create(self, path: Path) -> None:
         """Build a repository under another name and move it into place whole; the first of several wins."""
-        _isolate()
+        isolate()
         for leftover in self.root.glob(".creating-*"):
             if is_abandoned(leftover.with_name(leftover.name.removeprefix(".creating-"))):
                 remove_tree(leftover)
@@ -370,28 +376,6 @@ def _nothing(repository: str, branch: str) -> StoreError:
     return StoreError(f"nothing is staged on {repository}@{branch}", hint="put or remove something first")
 
 
-@contextmanager
-def _worded(path: Path) -> Iterator[None]:
-    """Word what the git library and the disk raise; the library tells a full disk by the system's message only."""
-    try:
-        yield
-    except (pygit2.GitError, KeyError, OSError) as error:
-        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-        code = next((code for code in known if os.strerror(code) in str(error)), None)
-        if isinstance(error, OSError) and error.errno is not None:
-            raise disk_error(error, "use the repository", path) from error
-        if code is not None:
-            raise disk_error(OSError(code, os.strerror(code)), "use the repository", path) from error
-        raise StoreError(f"the repository {path}: {error}", hint=f"see what `git -C {path} fsck` says") from error
-
-
 def _holds(git: pygit2.Repository, head: pygit2.Commit, commit: str) -> bool:
     """Say whether a commit is on the way back from `head`."""
     return commit in git and (str(head.id) == commit or git.descendant_of(head.id, commit))
-
-
-def _isolate() -> None:
-    """Let no user's git settings change what this store does, and open what another user's engine created."""
-    for level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
-        pygit2.settings.search_path[level] = ""
-    pygit2.settings.owner_validation = False

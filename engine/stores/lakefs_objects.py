@@ -107,13 +107,14 @@ class LakeFSObjects:
 
         return self._cache.find(item.digest, item.size) or self._calls.ask(download)
 
-    def scan(self, repository: str, commit: str, items: Sequence[ObjectStat]) -> Scan:
-        """Give the objects' places in the server's S3 gateway (path style), and what logs in there; or verified copies."""
+    def copies(self, repository: str, commit: str, items: Sequence[ObjectStat]) -> tuple[str, ...]:
+        """Give verified copies on this machine, several downloads at a time."""
+        with ThreadPoolExecutor(UPLOADS, "download") as pool:
+            return tuple(pool.map(lambda item: str(self.fetch(repository, commit, item)), items))
+
+    def in_place(self, repository: str, commit: str, paths: Sequence[str]) -> Scan:
+        """Give the places of objects in the server's S3 gateway (path style), and what logs in there; asks nothing."""
         endpoint = self._calls.endpoint
-        if endpoint.read == "copy":
-            with ThreadPoolExecutor(UPLOADS, "download") as pool:
-                copies = pool.map(lambda item: str(self.fetch(repository, commit, item)), items)
-                return Scan(tuple(items), tuple(copies))
         gateway = endpoint.gateway or endpoint.base
         pair = endpoint.key_pair()
         options = {
@@ -124,7 +125,7 @@ class LakeFSObjects:
             "aws_virtual_hosted_style_request": "false",
             "aws_allow_http": str(gateway.startswith("http:")).lower(),
         }
-        return Scan(tuple(items), tuple(f"s3://{repository}/{commit}/{item.path}" for item in items), options)
+        return Scan((), tuple(f"s3://{repository}/{commit}/{path}" for path in paths), options)
 
     def _read(self, repository: str, commit: str, found: Any) -> ObjectStat:
         digest = (found.metadata or {}).get(DIGEST, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.contracts import Change, Commit, ObjectStat, Scan
@@ -179,7 +180,20 @@ class LakeFSSnapshotStore:
     def scan(self, repository: str, ref: str, prefix: str = "") -> Scan:
         """Give locations in the server's S3 gateway (path style), with the options that log in there."""
         commit = self._refs.resolve(repository, ref)
-        return self._objects.scan(repository, commit, self.list(repository, commit, prefix))
+        items = self.list(repository, commit, prefix)
+        if self._calls.endpoint.read == "copy":
+            with self._refs.worded(repository, ref):
+                return Scan(tuple(items), self._objects.copies(repository, commit, items))
+        return replace(self._objects.in_place(repository, commit, [item.path for item in items]), objects=tuple(items))
+
+    def locate(self, repository: str, ref: str, paths: Sequence[str]) -> Scan:
+        """Give these objects' places in the gateway, where nothing is asked of a commit id; or verified copies."""
+        commit = self._refs.resolve(repository, ref)
+        if self._calls.endpoint.read == "copy":
+            items = [self.stat(repository, commit, path) for path in paths]
+            with self._refs.worded(repository, ref):
+                return Scan((), self._objects.copies(repository, commit, items))
+        return self._objects.in_place(repository, commit, paths)
 
 
 def _check_text(texts: Sequence[str]) -> None:

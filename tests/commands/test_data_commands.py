@@ -116,6 +116,17 @@ def test_a_snapshot_is_a_run_that_ingests_and_nothing_else(root: Path, run: Run)
     assert (code, "did you mean `drivers`" in err) == (2, True)
 
 
+def test_a_snapshot_takes_the_sources_that_no_feature_reads_too(root: Path, run: Run) -> None:
+    path = root / "conf" / "pipeline" / "rides.yaml"
+    unread = "  towns: {kind: csv, path: data/towns.csv, columns: {town: str}, key: [town], static: true}\n"
+    path.write_text(path.read_text().replace("spine:", f"{unread}spine:"))
+    (root / "data" / "towns.csv").write_text("town\ntown1\n")
+    assert run("data", "snapshot", "pipeline=rides")[0] == 0
+    assert [item["source"] for item in run("data", "ls", "--json")[1]] == ["drivers", "rides", "towns"]
+    code, out, _ = run("data", "snapshot", "towns", "pipeline=rides", "--json")
+    assert (code, [item["source"] for item in out]) == (0, ["towns"])
+
+
 def test_what_is_there(taken: Run) -> None:
     code, out, _ = taken("data", "ls", "--json")
     assert code == 0
