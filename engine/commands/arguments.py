@@ -83,6 +83,26 @@ def snapshots_of(arguments: argparse.Namespace) -> str:
     return next(iter(found), project.locate(None, "snapshots"))
 
 
+def write_page(target: str, page: str) -> None:
+    """Write what `--html` asks for; raises `UsageError` when the file cannot be written."""
+    path = Path(target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--html {target}: {error.strerror or error}", hint="name a file in a folder that may be written"
+        ) from error
+    say(f"wrote {path}")
+
+
+def positive(text: str) -> int:
+    """Read a count of at least one from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def split_overrides(rest: Sequence[str]) -> list[str]:
     """Give the overrides among what the parser left; raises `UsageError` for a flag that nobody knows."""
     flags = [item for item in rest if item.startswith("-")]

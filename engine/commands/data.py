@@ -9,7 +9,7 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 
-from engine.commands.arguments import Parser, choose_action
+from engine.commands.arguments import Parser, choose_action, positive
 from engine.commands.gc import add_flags
 from engine.errors import UsageError
 
@@ -54,7 +54,7 @@ def _add_looks(action: Callable[[str, str], argparse.ArgumentParser]) -> None:
     log = action("log", "commits, newest first")
     log.add_argument("ref", nargs="?", default="main", metavar="REF")
     log.add_argument("--source", metavar="SOURCE", help="only the commits of this source")
-    log.add_argument("--limit", type=int, default=20, metavar="N")
+    log.add_argument("--limit", type=positive, default=20, metavar="N")
     diff = action("diff", "what differs between two commits: objects, rows, columns, distributions")
     diff.add_argument("before", metavar="A")
     diff.add_argument("after", nargs="?", default="main", metavar="B")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from engine.commands.arguments import print_json, say, show, snapshots_of
+from engine.commands.arguments import print_json, show, snapshots_of, write_page
 from engine.commands.data_sources import do_profile, do_snapshot, do_validate
 from engine.commands.data_words import diff_words, findings_words
 from engine.commands.gc import collect
@@ -73,7 +73,7 @@ def do_diff(arguments: argparse.Namespace) -> int:
     repository = _repository(arguments)
     found = compare(repository, arguments.before, arguments.after, arguments.source)
     if arguments.html:
-        _write_page(arguments.html, render_diff(found))
+        write_page(arguments.html, render_diff(found))
     if arguments.json:
         print_json(found)
     else:
@@ -177,11 +177,6 @@ def _repository(arguments: argparse.Namespace) -> Repository:
         hint = f"there is {known}" if known else "`engine data snapshot pipeline=…` makes it"
         raise NotFoundError(f"no data repository `{arguments.repository}`", hint=hint)
     return Repository(store, arguments.repository)
-
-
-def _write_page(path: str, page: str) -> None:
-    Path(path).write_text(page, encoding="utf-8")
-    say(f"wrote {path}")
 
 
 def _day(moment: str | None) -> str | None:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.commands.arguments import print_json, project_of, say, show, snapshots_of
+from engine.commands.arguments import print_json, project_of, say, show, snapshots_of, write_page
 from engine.commands.data_words import findings_words, profile_words
 from engine.errors import ExitCode, NotFoundError, UsageError
 
@@ -73,8 +73,7 @@ def do_profile(arguments: argparse.Namespace) -> int:
         write_expectations(profile, path)
         say(f"wrote {path}: review it, then take it into the pipeline's defaults with `- /expect: {path.stem}`")
     if arguments.html:
-        Path(arguments.html).write_text(render_profile(profile), encoding="utf-8")
-        say(f"wrote {arguments.html}")
+        write_page(arguments.html, render_profile(profile))
     if arguments.json:
         print_json(profile)
     else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides
+from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides, write_page
 from engine.commands.tables import render_table
 from engine.errors import ExitCode
 from engine.score_records import ScoreReport
@@ -33,9 +32,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.html:
         from engine.score.page import render_score  # noqa: PLC0415 - only when asked for
 
-        target = Path(arguments.html)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render_score(report), encoding="utf-8")
+        write_page(arguments.html, render_score(report))
     if arguments.json:
         print_json(report)
     else:

@@ -21,7 +21,7 @@ from engine.data.repository import Repository
 from engine.data_records import Validation
 from engine.errors import DataError, NotFoundError, UsageError
 from engine.nodes.expectations import LastGood, Surroundings
-from engine.nodes.reading import Incoming, Reader, read_all
+from engine.nodes.reading import Incoming, Reader, naming, read_all
 from engine.nodes.validation import audit, tell_losses
 from engine.stores.snapshots import open_snapshots
 
@@ -71,7 +71,9 @@ class SourceReader:
         source = self.declared.catalogue.get("source", spec.kind).build(spec.params)
         root = self.declared.project.root
         program = self.declared.logical.sources[name]
-        return read_all(Reader(name, spec, program, source, root, source.pin(root), self.progress))
+        with naming(name):
+            pin = source.pin(root)
+        return read_all(Reader(name, spec, program, source, root, pin, self.progress))
 
     def validate(self, name: str) -> Validation:
         """Audit a source as its ingestion would, against the last good snapshot, and publish nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _MARK = re.compile(r"# written by `engine data profile`, digest ([0-9a-f]{64})\n
 
 def infer_expectations(profile: TableProfile) -> list[dict[str, Any]]:
     """Give expectations that the profiled rows meet, strict ones first."""
-    found = [item for column in profile.columns for item in _of_column(column, profile.rows)]
+    found = [item for column in profile.columns for item in _of_column(column, profile.rows, profile.at)]
     found.append({"min_rows": profile.rows // 2})
     found.append({"max_row_loss": 0.1})
     drifting = [
@@ -69,7 +70,11 @@ def _is_ours(path: Path) -> bool:
     return match is not None and match[1] == digest_bytes(text[match.end() :].encode())
 
 
-def _of_column(column: ColumnProfile, rows: int) -> Iterator[dict[str, Any]]:
+def _is_before(moment: str, now: str) -> bool:
+    return datetime.fromisoformat(moment) <= datetime.fromisoformat(now)
+
+
+def _of_column(column: ColumnProfile, rows: int, at: str) -> Iterator[dict[str, Any]]:
     said: dict[str, Any] = {}
     if rows and not column.nulls:
         said["not_null"] = True
@@ -84,6 +89,8 @@ def _of_column(column: ColumnProfile, rows: int) -> Iterator[dict[str, Any]]:
         said["pattern"] = pattern_of(column.shape)
     if column.type == "timestamp" and column.increasing:
         said["increasing"] = True
+    if column.type == "timestamp" and column.maximum is not None and _is_before(str(column.maximum), at):
+        said["past"] = True
     kept = {key: value for key, value in said.items() if value is not None}
     if kept:
         yield {"column": column.column, **kept}

@@ -7,14 +7,15 @@ as soon as one of its parts is new, changed or gone; so the result has the bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from engine.contracts import PartedSource, Pin, Progress, Reading, Source
-from engine.errors import DataError
+from engine.errors import DataError, EngineError
 from engine.features.program import SourceProgram
 from engine.features.sources import Ingested, ingest_source
 from engine.nodes.audited import AuditRecord, PartRecord
@@ -71,15 +72,32 @@ def _reading(reader: Reader, told: _Told) -> Reading:
     return Reading(reader.root, reader.pin, reader.spec.columns, told)
 
 
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Say which source it was in whatever its component raises; the component itself does not know."""
+    try:
+        yield
+    except EngineError as error:
+        if f"source `{name}`" not in error.message:
+            error.message = f"source `{name}`: {error.message}"
+            error.args = (error.message,)
+        raise
+
+
 def read_all(reader: Reader) -> Incoming:
     """Read the whole source; raises `DataError` when it has no rows."""
+    with naming(reader.name):
+        return _read_all(reader)
+
+
+def _read_all(reader: Reader) -> Incoming:
     frames: list[pl.DataFrame] = []
     told = _Told(reader.progress)
     for frame in reader.source.read(_reading(reader, told)):
         frames.append(frame)
         told.add(frame.height)
     if told.rows == 0:
-        raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
+        raise DataError("no rows", hint="check its path; an empty source is never published")
     ingested = ingest_source(reader.program, pl.concat(frames))
     return Incoming(ingested.frame, ingested)
 
@@ -89,10 +107,15 @@ def read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
 
     Raises `DataError` for a source that cannot be read in parts.
     """
+    with naming(reader.name):
+        return _read_changes(reader, known)
+
+
+def _read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
     source = reader.source
     if not isinstance(source, PartedSource):
         raise DataError(
-            f"source `{reader.name}`: kind `{reader.spec.kind}` cannot be read in parts",
+            f"kind `{reader.spec.kind}` cannot be read in parts",
             hint=f"remove sources.{reader.name}.incremental, or use files that grow by files",
         )
     now = source.parts(reader.pin)
@@ -114,7 +137,7 @@ def read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
     }
     kept = tuple(sorted(known.partitions.keys() - touched)) if known is not None else ()
     if not frame.height and not kept:
-        raise DataError(f"source `{reader.name}`: no rows", hint="check its path; an empty source is never published")
+        raise DataError("no rows", hint="check its path; an empty source is never published")
     return Incoming(frame, _together(frame, read.values()), parts, kept)
 
 

@@ -144,6 +144,8 @@ def test_the_log_says_who_and_why(taken: Run) -> None:
     _, out, _ = taken("data", "log", "--source", "rides", "--limit", "1", "--json")
     assert (len(out), out[0]["metadata"]["plumbline.source"], out[0]["metadata"]["plumbline.run"]) == (1, "rides", "1")
     assert "ingest rides" in taken("data", "log")[1]
+    code, _, err = taken("data", "log", "--limit", "-3")
+    assert (code, "at least 1" in err) == (2, True)
 
 
 def test_names_for_good(taken: Run) -> None:
@@ -162,6 +164,7 @@ def test_diff_as_a_table_as_json_and_as_a_page(root: Path, taken: Run) -> None:
     (source,) = out["sources"]
     assert (code, source["rows_removed"], source["rows_changed"], source["key"]) == (0, 1, 59, ["ride"])
     assert (root / "diff.html").read_text().startswith("<!DOCTYPE html>")
+    assert taken("data", "diff", "main~1", "--html", "conf/pipeline/rides.yaml/diff.html")[0] == 2
     table = taken("data", "diff", "main~1")[1]
     assert "0 added, 1 removed, 59 changed" in table
     assert "km=0.0 -> 0.5" in table
@@ -193,6 +196,8 @@ def test_profile_a_source_a_snapshot_and_a_file(root: Path, taken: Run) -> None:
     code, _, err = taken("data", "profile", "rides", "pipeline=rides", "--write")
     assert (code, "by hand" in err, written.read_text()) == (2, True, "mine")
     assert taken("data", "profile", "data/none.csv")[0] == 2
+    code, _, err = taken("data", "profile", "data/rides.csv", "--html", "data/rides.csv/p.html")
+    assert (code, "--html data/rides.csv/p.html: " in err) == (2, True)
     assert taken("data", "profile", "conf/pipeline/rides.yaml")[0] == 2
     (root / "broken.parquet").write_bytes(b"no")
     assert taken("data", "profile", "broken.parquet")[0] == 5
@@ -216,6 +221,17 @@ def test_validate_publishes_nothing(root: Path, taken: Run) -> None:
     assert "km >= 0: 1 rows, such as" in taken("data", "validate", "pipeline=rides")[1]
     assert taken("data", "validate", "ridez", "pipeline=rides")[0] == 2
     assert taken("data", "log", "--limit", "1", "--json")[1][0]["id"] == head
+
+
+def test_a_source_that_cannot_be_read_is_named(root: Path, run: Run) -> None:
+    (root / "data" / "rides.csv").write_text(rides() + "r99,d1\n")
+    code, _, err = run("data", "validate", "rides", "pipeline=rides")
+    assert (code, err.startswith("error: source `rides`: "), "data row 61 (line 62)" in err) == (5, True, True)
+    code, _, err = run("data", "snapshot", "pipeline=rides")
+    assert (code, "source `rides`: " in err) == (5, True)
+    (root / "data" / "rides.csv").unlink()
+    code, _, err = run("data", "validate", "rides", "pipeline=rides")
+    assert (code, err.startswith("error: source `rides`: no file matches")) == (5, True)
 
 
 def test_quarantine_is_shown_released_and_then_accepted(root: Path, taken: Run) -> None:

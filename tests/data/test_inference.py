@@ -55,7 +55,9 @@ def test_what_is_inferred_is_worth_having() -> None:
     assert by_column["id"] == {"column": "id", "not_null": True, "unique": True, "pattern": "^[A-Z][0-9]{5}$"}
     assert by_column["word"]["values"] == ["no: yes", "on", "red"]
     assert by_column["gaps"]["max_null_fraction"] == pytest.approx(0.226)
-    assert by_column["at"]["increasing"] is True
+    assert by_column["at"] == {"column": "at", "not_null": True, "increasing": True, "past": True}
+    early = infer_expectations(profile_table("s", frame(1), datetime(2024, 1, 2, tzinfo=UTC)))
+    assert not [item for item in early if "past" in item]  # a timetable has times to come
     assert {"min_rows": 250} in found
     assert {item["severity"] for item in found if "distribution" in item} == {"warn"}
 
