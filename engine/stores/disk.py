@@ -16,7 +16,9 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import StoreError
 from engine.keys import digest_file
@@ -106,6 +108,24 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def open_new(path: Path) -> BinaryIO:
+    """Open a file that must not exist, making its folder when that is missing; raises `OSError`."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a file, making the folder it goes to when that is missing; raises `OSError`."""
+    try:
+        path.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
 def settle(root: Path, files: Iterable[Path]) -> None:
     """Make files and their names durable; all lie on the file system of `root`. Raises `OSError`."""
     wanted = list(files)
@@ -193,7 +213,12 @@ def _is_same(path: Path, handle: int) -> bool:
 
 def owned_name() -> str:
     """Give a fresh name that tells which process made it, for `is_abandoned`."""
-    return f"{os.getpid()}-{_start_of(os.getpid()) or 0}-{_machine()}-{secrets.token_hex(6)}"
+    return f"{_owner(os.getpid())}-{secrets.token_hex(6)}"
+
+
+@lru_cache(maxsize=1)
+def _owner(pid: int) -> str:
+    return f"{pid}-{_start_of(pid) or 0}-{_machine()}"
 
 
 def is_abandoned(path: Path) -> bool:

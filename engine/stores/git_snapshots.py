@@ -22,7 +22,7 @@ from pygit2.enums import SortMode
 from engine.clock import Clock, SystemClock
 from engine.contracts import Change, Commit, ObjectStat, Scan
 from engine.errors import ConflictError, NotFoundError, StoreError, UsageError
-from engine.stores import git_refs, git_trees
+from engine.stores import git_packs, git_refs, git_trees
 from engine.stores.disk import is_abandoned, owned_name, remove_tree, settle
 from engine.stores.git_commits import CommitText, read_commit, write_commit
 from engine.stores.git_library import isolate, worded
@@ -102,8 +102,9 @@ class GitSnapshotStore:
         staged = []
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
+            objects = self._files(git)
             for path, content in files.items():
-                file = self._files(git).put(content)
+                file = objects.put(content)
                 staged.append(ObjectStat(path, file.digest, file.size))
                 if told is not None:
                     told(len(staged))
@@ -148,11 +149,13 @@ class GitSnapshotStore:
                 staged = staging.read()
                 if not staged:
                     raise _nothing(repository, branch)
-                self._files(git).settle(file for file in staged.values() if file is not None)
-                blobs = {path: git.create_blob(render_pointer(file)) if file else None for path, file in staged.items()}
+                put = {path: file for path, file in staged.items() if file is not None}
+                self._files(git).settle(put.values())
+                made = git_packs.write_blobs(git, [render_pointer(file) for file in put.values()])
+                blobs = dict.fromkeys(staged) | dict(zip(put, made, strict=True))
 
                 def build(head: pygit2.Commit, written: list[pygit2.Oid]) -> tuple[pygit2.Oid, Sequence[pygit2.Oid]]:
-                    written += [blob for blob in blobs.values() if blob is not None]
+                    written += made if git_packs.is_loose(len(made)) else []
                     tree = git_trees.edit_tree(git, head.tree, blobs, written)
                     if tree == head.tree_id:
                         raise _nothing(repository, branch)

@@ -18,7 +18,17 @@ from pathlib import Path
 
 from engine.errors import IntegrityError, StoreError
 from engine.keys import digest_file
-from engine.stores.disk import explained, has_digest, hold_lock, is_abandoned, owned_name, remove_tree, settle
+from engine.stores.disk import (
+    explained,
+    has_digest,
+    hold_lock,
+    is_abandoned,
+    move,
+    open_new,
+    owned_name,
+    remove_tree,
+    settle,
+)
 
 _BLOCK = 1 << 20
 _POINTER = re.compile(
@@ -66,14 +76,19 @@ class LargeFiles:
         again, so that a garbage collection spares it until it is committed.
         """
         with explained("store an object from", content):
-            known = LargeFile(digest_file(content), content.stat().st_size)
+            status = content.stat()
+            small = content.read_bytes() if status.st_size <= _BLOCK else None
+            known = LargeFile(digest_file(content), status.st_size) if small is None else _describe(small)
             with hold_lock(self.root / "lock", shared=True):
                 if self._is_there(known):
                     os.utime(self.path_of(known.digest))
                     return known
-                if not content.stat().st_mode & 0o222 and self._link(content, known):
+                if not status.st_mode & 0o222 and self._link(content, known):
                     return known
-            return self._copy(content)
+            if small is not None:
+                return self._keep([small])
+            with content.open("rb") as file:
+                return self._keep(iter(lambda: file.read(_BLOCK), b""))
 
     def settle(self, files: Iterable[LargeFile]) -> None:
         """Make objects durable, before anything names them; raises `StoreError` when one is missing or cut short."""
@@ -122,20 +137,17 @@ class LargeFiles:
             if is_abandoned(path):
                 remove_tree(path)
 
-    def _copy(self, content: Path) -> LargeFile:
-        """Copy and hash in one pass: what counts is what was written, whatever happens to the file meanwhile."""
+    def _keep(self, blocks: Iterable[bytes]) -> LargeFile:
+        """Write and hash in one pass: what counts is what was written, whatever happens to the file meanwhile."""
         temporary = self.root / "tmp" / owned_name()
-        temporary.parent.mkdir(parents=True, exist_ok=True)
         state, size = hashlib.sha256(), 0
         try:
-            with content.open("rb") as source, temporary.open("xb") as target:
-                while block := source.read(_BLOCK):
+            with open_new(temporary) as target:
+                for block in blocks:
                     state.update(block)
                     size += target.write(block)
-            temporary.chmod(0o444)
-            path = self.path_of(state.hexdigest())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(path)
+                os.fchmod(target.fileno(), 0o444)
+            move(temporary, self.path_of(state.hexdigest()))
         except BaseException:
             remove_tree(temporary)
             raise
@@ -163,4 +175,8 @@ class LargeFiles:
 
     def path_of(self, digest: str) -> Path:
         """Say where an object lies, or would."""
-        return self.root / "objects" / digest[:2] / digest[2:4] / digest
+        return Path(f"{self.root}/objects/{digest[:2]}/{digest[2:4]}/{digest}")
+
+
+def _describe(content: bytes) -> LargeFile:
+    return LargeFile(hashlib.sha256(content).hexdigest(), len(content))
