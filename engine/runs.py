@@ -25,6 +25,7 @@ from engine.plan.model import ExecutionPlan
 from engine.records import ConfigValue, RunRecord
 from engine.spec import PipelineSpec
 
+KILLED = "killed: it stopped without a word"
 _FILES = {
     "record": "run.json",
     "plan": "plan.json",
@@ -67,9 +68,7 @@ class RunFolder:
         """Read `run.json`; a run that stopped without a word is given as `interrupted`."""
         record: RunRecord = _read(self.path / _FILES["record"], RunRecord)
         if record.status == "running" and not self.is_alive():
-            return msgspec.structs.replace(
-                record, status="interrupted", error="killed: it stopped without a word", exit_code=137
-            )
+            return msgspec.structs.replace(record, status="interrupted", error=KILLED, exit_code=137)
         return record
 
     def read_plan(self) -> ExecutionPlan:

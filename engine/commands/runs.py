@@ -193,9 +193,11 @@ def _cell(value: Any) -> str:
 
 
 def _best(arguments: argparse.Namespace) -> int:
+    from engine.evaluation.names import higher_is_better  # noqa: PLC0415
+
     stores = stores_of(arguments)
     metric = arguments.metric or _usual_metric(stores)
-    lowest = arguments.lowest or not _higher_is_better(metric)
+    lowest = arguments.lowest or not higher_is_better(metric)
     arguments.sort, arguments.limit = f"{metric} {'asc' if lowest else 'desc'}", 1
     arguments.status, arguments.sweep = "succeeded", None
     found = chosen(arguments, stores)
@@ -219,18 +221,11 @@ def _usual_metric(stores: Stores) -> str:
     """Give the first metric of the latest run that has one."""
     from engine.experiments.listing import Listing, Wanted  # noqa: PLC0415
 
-    for run in Listing(stores).find(Wanted("status = succeeded", limit=50)):
-        for values, prefix in ((run.summary.metrics, ""), (run.summary.tuned, "tuned.")):
-            if values:
-                return prefix + _names_in_order(values)[0]
+    for wanted in (Wanted(limit=50), Wanted("status = succeeded", limit=50)):  # the second reads the whole index
+        for run in Listing(stores).find(wanted):
+            if run.summary.status == "succeeded" and (known := run.summary.metrics or run.summary.tuned):
+                return ("" if run.summary.metrics else "tuned.") + _names_in_order(known)[0]
     raise NotFoundError("no run that succeeded has a metric", hint="engine runs list shows what there is")
-
-
-def _higher_is_better(metric: str) -> bool:
-    from engine.evaluation.names import METRIC_NAMES  # noqa: PLC0415
-
-    known = METRIC_NAMES.get(metric.rsplit(".", maxsplit=1)[-1])
-    return known.higher_is_better if known is not None else metric.rsplit(".", maxsplit=1)[-1] != "model_bytes"
 
 
 def _show(arguments: argparse.Namespace) -> int:

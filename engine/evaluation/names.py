@@ -102,6 +102,16 @@ def choose_metrics(task: str, spec: EvaluateSpec) -> tuple[tuple[str, ...], str]
     return (named if primary in named else (primary, *named)), primary
 
 
+def higher_is_better(metric: str) -> bool:
+    """Say which way a metric is better, as in `roc_auc` or `tuned.log_loss`; unknown ones count as scores, sizes do not.
+
+    >>> higher_is_better("tuned.log_loss"), higher_is_better("roc_auc"), higher_is_better("model_bytes")
+    (False, True, False)
+    """
+    name = metric.rsplit(".", maxsplit=1)[-1]
+    return METRIC_NAMES[name].higher_is_better if name in METRIC_NAMES else name != "model_bytes"
+
+
 def check_metrics(task: str, spec: EvaluateSpec) -> tuple[Problem, ...]:
     """Give a problem for each metric that nobody knows, or that the task does not have (the defaults are fine)."""
     default = EvaluateSpec()

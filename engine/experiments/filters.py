@@ -86,13 +86,13 @@ class _Reader:
         parts = [self._both()]
         while self._take_word("or"):
             parts.append(self._both())
-        return lambda facts: any(part(facts) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda facts: any(part(facts) for part in parts)
 
     def _both(self) -> Predicate:
         parts = [self._one()]
         while self._take_word("and"):
             parts.append(self._one())
-        return lambda facts: all(part(facts) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda facts: all(part(facts) for part in parts)
 
     def _one(self) -> Predicate:
         if self._take_word("not"):
@@ -167,13 +167,13 @@ class _Reader:
 
 
 def _compare(name: str, sign: str, value: Any) -> Predicate:
-    compare = _SIGNS[sign]
+    compare, right = _SIGNS[sign], _number(value)
     if compare in {operator.eq, operator.ne}:
         return lambda facts: _same(facts(name), value) == (compare is operator.eq)
 
     def ordered(facts: Facts) -> bool:
         found = facts(name)
-        left, right = _number(found), _number(value)
+        left = _number(found)
         if left is not None and right is not None:
             return compare(left, right)
         return found is not None and isinstance(value, str) and compare(str(found), value)
@@ -194,6 +194,8 @@ def _same(found: Any, value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
+    if type(value) is float:  # what metrics are; the rest of this is for the few others
+        return value
     if isinstance(value, bool) or value is None:
         return None
     try:

@@ -7,21 +7,19 @@ taken into it; one that is gone is said to be. Called by `engine runs list`, `be
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from engine.errors import IntegrityError, NotFoundError, UsageError
+from engine.experiments.facts import Facts, needed_columns
 from engine.experiments.filters import Filter, read_filter
 from engine.locations import Stores
 from engine.runs import RunFolder, flatten
 from engine.stores.database import Row
 from engine.stores.runs_index import RunSummary
-
-_ALIASES = {"run": "run_id", "id": "run_id", "started": "started_at", "finished": "finished_at", "folder": "run_dir"}
-_DECODED = ("metrics", "tuned", "params")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,23 @@ class Listed:
     gone: bool
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class _At:
+    """The facts of one run of many."""
+
+    of: Facts
+    place: int
+
+    def __call__(self, name: str) -> Any:
+        """Give a fact by its dotted name."""
+        return self.of.column(name)[self.place]
+
+
+@dataclass(frozen=True)
 class Listing:
     """The runs of a project, looked up through its index."""
 
     stores: Stores
-    _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def find(self, wanted: Wanted) -> list[Listed]:
         """List runs, the latest first unless sorted; raises `UsageError` for an expression that cannot be read."""
@@ -56,17 +65,15 @@ class Listing:
         if condition is None and wanted.sort is None:
             rows = self.stores.index.scan(wanted.limit)
         else:
-            rows = self._chosen(self.stores.index.scan(None), condition, wanted.sort)
-        tags = self.stores.index.tags()
-        rows = rows if wanted.limit is None else rows[: wanted.limit]
+            rows = self.stores.index.rows(self._chosen(condition, wanted.sort)[: wanted.limit])
+        facts = self._facts(rows)
+        status, error = facts.column("status"), facts.column("error")
         found = []
-        for row in rows:
-            summary = self.stores.index.summarise(row, tags.get(row["run_id"], {}))
-            if summary.status == "running" and not RunFolder(self.stores.runs_root / summary.run_id).is_alive():
-                summary = msgspec.structs.replace(
-                    summary, status="interrupted", error="killed: it stopped without a word"
-                )
-            found.append(Listed(summary, self._facts(row, tags.get(row["run_id"], {})), summary.run_id not in there))
+        for place, row in enumerate(rows):
+            summary = self.stores.index.summarise(row, facts.tags.get(row["run_id"], {}))
+            if summary.status != status[place]:
+                summary = msgspec.structs.replace(summary, status=status[place], error=error[place])
+            found.append(Listed(summary, _At(facts, place), summary.run_id not in there))
         return found
 
     def differences(self, runs: Sequence[Listed]) -> dict[str, list[Any]]:
@@ -86,65 +93,33 @@ class Listing:
                     found[path] = column
         return found
 
-    def _chosen(self, rows: list[Row], condition: Filter | None, sort: str | None) -> list[Row]:
-        tags = self.stores.index.tags()
-        names = condition.names if condition else frozenset()
-        self._load(rows, {*names, *([_order(sort)[0]] if sort else [])})
-        kept = [
-            row for row in rows if condition is None or condition.accepts(self._facts(row, tags.get(row["run_id"], {})))
-        ]
-        if sort is None:
-            return kept
-        name, falling = _order(sort)
-        values = [(self._facts(row, {})(name), row) for row in kept]
-        known = [(value, row) for value, row in values if value is not None]
-        numbers = all(isinstance(value, int | float) for value, _ in known)
-        known.sort(key=lambda item: item[0] if numbers else str(item[0]), reverse=falling)
-        return [row for _, row in known] + [row for value, row in values if value is None]
+    def _facts(self, rows: Sequence[Row]) -> Facts:
+        root = self.stores.runs_root
+        return Facts(rows, self.stores.index.tags(), self.stores.index, lambda run: RunFolder(root / run).is_alive())
 
-    def _load(self, rows: Sequence[Row], names: Collection[str]) -> None:
-        """Read the config parts that an expression asks for, of all runs at once."""
-        keys = {name.partition(".")[0] for name in names if not _is_own(name)}
-        if keys:
-            self._configs |= self.stores.index.configs([row["run_id"] for row in rows], keys)
-
-    def _facts(self, row: Row, tags: Mapping[str, str]) -> Callable[[str], Any]:
-        decoded: dict[str, Any] = {}
-
-        def part(name: str) -> Any:
-            if name not in decoded:
-                decoded[name] = msgspec.json.decode(row[name])
-            return decoded[name]
-
-        def facts(name: str) -> Any:
-            name = _ALIASES.get(name, name)
-            if name in row and name not in _DECODED:
-                value = row[name]
-                return (
-                    bool(value) if name == "promoted" else int(value) if name == "run_id" and value.isdigit() else value
-                )
-            head, _, rest = name.partition(".")
-            if head in _DECODED:
-                return part(head).get(rest)
-            if head == "tags":
-                return tags.get(rest)
-            if not rest and name in part("metrics"):
-                return part("metrics")[name]
-            if not rest and name in part("tuned"):
-                return part("tuned")[name]
-            found: Any = self._configs.get(row["run_id"])
-            if found is None:
-                found = self._configs[row["run_id"]] = self.stores.index.configs([row["run_id"]]).get(row["run_id"], {})
-            for step in name.split("."):
-                found = found.get(step) if isinstance(found, Mapping) else None
-            return found
-
-        return facts
+    def _chosen(self, condition: Filter | None, sort: str | None) -> list[str]:
+        """Give the ids of the runs that a condition accepts, in order; only the columns that it needs are read."""
+        by, falling = _order(sort) if sort is not None else (None, False)
+        names = sorted({*(condition.names if condition else ()), *([by] if by else [])})
+        facts = self._facts(self.stores.index.scan(None, needed_columns(names)))
+        for name in names:
+            facts.check(name)
+        places = range(len(facts.rows))
+        if condition is not None:
+            columns = [facts.column(name) for name in names]
+            values = zip(*columns, strict=True) if columns else iter(() for _ in places)
+            places = [
+                place for place, own in enumerate(values) if condition.accepts(dict(zip(names, own, strict=True)).get)
+            ]
+        if by is not None:
+            places = _sorted(places, facts.column(by), falling=falling)
+        return [facts.rows[place]["run_id"] for place in places]
 
     def _adopt(self) -> set[str]:
         """Take run folders that the index does not know into it; gives the ids of all folders."""
         root = self.stores.runs_root
-        there = {entry.name for entry in os.scandir(root) if entry.name.isdigit()} if root.is_dir() else set()
+        names = os.listdir(root) if root.is_dir() else ()  # noqa: PTH208 - names alone, of ten thousand folders
+        there = {name for name in names if name.isdigit()}
         known = self.stores.index.run_ids()
         for run_id in sorted(there - known, key=int):
             folder = RunFolder(root / run_id)
@@ -167,7 +142,9 @@ def _order(sort: str) -> tuple[str, bool]:
     return name.lstrip("-"), name.startswith("-") or way.strip().lower() == "desc"
 
 
-def _is_own(name: str) -> bool:
-    """Say whether a name is one of the index itself, and not a path of the config."""
-    head = _ALIASES.get(name, name).partition(".")[0]
-    return head in {*_DECODED, "tags"} or ("." not in name and _ALIASES.get(name, name) in RunSummary.__struct_fields__)
+def _sorted(places: Sequence[int], values: Sequence[Any], *, falling: bool) -> list[int]:
+    """Order places by their values, as numbers where all are; those without a value come last."""
+    known = [place for place in places if values[place] is not None]
+    numbers = all(isinstance(values[place], int | float) for place in known)
+    known.sort(key=lambda place: values[place] if numbers else str(values[place]), reverse=falling)
+    return known + [place for place in places if values[place] is None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.evaluation.names import METRIC_NAMES
+from engine.evaluation.names import higher_is_better
 from engine.report.blocks import Column, Row, absent, code, figure, paragraph, section, table
 from engine.report.document import Heading, render_document
 from engine.report.markup import Markup, text
@@ -69,7 +69,7 @@ def _parallel(
     axes = [axis for axis in axes if len({str(value) for value in axis.values}) > 1][-_MOST_AXES:]
     if len(axes) < 2:
         return section("parallel", "Parallel coordinates", absent("They differ in too little to draw."))
-    goodness = scale(values[first], _higher_is_better(first)) if first else [None] * len(runs)
+    goodness = scale(values[first], higher_is_better(first)) if first else [None] * len(runs)
     names = [f"run {run.run_id}" for run in runs]
     drawn = parallel("Config and result of each run", axes, goodness, names)
     return section(
@@ -84,11 +84,6 @@ def _config(runs: Sequence[Compared], differing: Mapping[str, Sequence[Any]]) ->
     rows = [Row.of(code(path), *(text(_word(value)) for value in column)) for path, column in differing.items()]
     note = paragraph(text(f"{plural(len(differing), 'path')} of the composed config differ."))
     return section("config", "What differs in config", note, table("Config", columns, rows, stack=False))
-
-
-def _higher_is_better(metric: str) -> bool:
-    known = METRIC_NAMES.get(metric.rsplit(".", maxsplit=1)[-1])
-    return known is not None and known.higher_is_better
 
 
 def scale(values: Sequence[Any], higher: bool) -> list[float | None]:  # noqa: FBT001 - what it is, its name says

@@ -98,6 +98,7 @@ def parallel(title: str, axes: Sequence[Axis], goodness: Sequence[float | None],
                 **_stroke(goodness[index]),
             }
             parts.append(element("path", mark, element("title", {}, text(names[index]))))
+    called = short_names([axis.name for axis in axes])
     for x, axis in zip(xs, axes, strict=True):
         low, high = axis.ends()
         room = min(step, 2 * _SIDE) - 6 if len(axes) > 1 else 160.0
@@ -109,7 +110,7 @@ def parallel(title: str, axes: Sequence[Axis], goodness: Sequence[float | None],
             "class": "axis",
         }
         parts.append(element("line", {**line, "stroke": "currentColor", "stroke-opacity": "0.5"}))
-        for words, y in ((axis.name.split(".")[-1], _TOP - 22), (high, _TOP - 8), (low, bottom + 15)):
+        for words, y in ((called[axis.name], _TOP - 22), (high, _TOP - 8), (low, bottom + 15)):
             shown = shorten(words, room, TICK_SIZE)
             label = {
                 "x": coordinate(x),
@@ -121,6 +122,21 @@ def parallel(title: str, axes: Sequence[Axis], goodness: Sequence[float | None],
             parts.append(element("text", label, text(shown), element("title", {}, text(words))))
     description = f"One line for each of {len(names)} runs across {', '.join(axis.name for axis in axes)}; the best is the thick one."
     return picture(title, description, bottom + _BOTTOM, parts)
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Name each path by as many of its last words as tell it from the others.
+
+    >>> short_names(["train.rounds", "baseline.rounds", "split.embargo"])
+    {'train.rounds': 'train.rounds', 'baseline.rounds': 'baseline.rounds', 'split.embargo': 'embargo'}
+    """
+    words = {name: name.split(".") for name in names}
+    found: dict[str, str] = {}
+    for name, own in words.items():
+        others = [other for known, other in words.items() if known != name]
+        fits = (count for count in range(1, len(own)) if all(other[-count:] != own[-count:] for other in others))
+        found[name] = ".".join(own[-next(fits, len(own)) :])
+    return found
 
 
 def scatter(title: str, across: Axis, up: Axis, goodness: Sequence[float | None], names: Sequence[str]) -> Markup:

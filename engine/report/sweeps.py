@@ -14,7 +14,7 @@ from engine.report.comparison import scale
 from engine.report.document import Heading, render_document
 from engine.report.markup import NOTHING, Markup, join, text
 from engine.report.numbers import format_instant, format_number, format_seconds, plural
-from engine.report.parallel import Axis, parallel, read_axes, scatter
+from engine.report.parallel import Axis, parallel, read_axes, scatter, short_names
 from engine.report.rowcharts import Bar, bar_chart
 from engine.sweep_records import SweepRecord, TrialRecord
 
@@ -109,7 +109,8 @@ def _history(record: SweepRecord) -> Markup:
 def _importance(importance: Mapping[str, float]) -> Markup:
     if not importance:
         return section("importance", "Which parameters mattered", absent("Fewer than four trials have a value."))
-    bars = [Bar(name.split(".")[-1], value, f"{value:.2f}") for name, value in importance.items()]
+    called = short_names(list(importance))
+    bars = [Bar(called[name], value, f"{value:.2f}") for name, value in importance.items()]
     words = ChartText("Share of the variance explained", "share of variance", "", "one bar a parameter")
     note = paragraph(
         text(

@@ -5,7 +5,6 @@ Enters: run records. Leaves: run ids, and summaries newest first. Called when a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 _MADE = frozenset({"promoted", "metrics", "run_dir", "params", "config", "tuned"})
-_CHUNK = 500  # parameters of one statement
+_CHUNK = 5000  # parameters of one statement; SQLite takes 32,766, PostgreSQL 65,535
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,30 +133,50 @@ class RunsIndex:
 
     def configs(self, run_ids: Sequence[str], keys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
         """Give the composed configs of these runs, by run, or only these keys of their roots; equal parts are one object."""
-        wanted: dict[str, dict[str, str]] = {}
-        for chunk in _chunks(run_ids):
-            marks = ", ".join("?" * len(chunk))
-            found = self._database.query(f"SELECT run_id, config FROM runs WHERE run_id IN ({marks})", chunk)  # noqa: S608
-            for row in found:
-                digests = json.loads(row["config"])
-                wanted[row["run_id"]] = {key: item for key, item in digests.items() if keys is None or key in keys}
-        needed = list({item: None for digests in wanted.values() for item in digests.values()})
-        contents: dict[str, Any] = {}
-        for chunk in _chunks(needed):
-            marks = ", ".join("?" * len(chunk))
-            rows = self._database.query(f"SELECT digest, content FROM config_parts WHERE digest IN ({marks})", chunk)  # noqa: S608
-            contents |= {row["digest"]: msgspec.json.decode(row["content"]) for row in rows}
+        wanted = {
+            run: {key: item for key, item in digests.items() if keys is None or key in keys}
+            for run, digests in self.config_digests(run_ids).items()
+        }
+        contents = self.config_parts(list({item: None for digests in wanted.values() for item in digests.values()}))
         return {
             run: {key: contents[item] for key, item in digests.items() if item in contents}
             for run, digests in wanted.items()
         }
 
-    def scan(self, limit: int | None) -> list[Row]:
+    def config_digests(self, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Give the digests of the parts of these runs' configs, by run and by key of the root."""
+        found: dict[str, dict[str, str]] = {}
+        for chunk in _chunks(run_ids):
+            marks = ", ".join("?" * len(chunk))
+            rows = self._database.query(f"SELECT run_id, config FROM runs WHERE run_id IN ({marks})", chunk)  # noqa: S608
+            found |= {row["run_id"]: msgspec.json.decode(row["config"]) for row in rows}
+        return found
+
+    def config_parts(self, digests: Sequence[str]) -> dict[str, Any]:
+        """Give parts of configs by their digests."""
+        contents: dict[str, Any] = {}
+        for chunk in _chunks(digests):
+            marks = ", ".join("?" * len(chunk))
+            rows = self._database.query(f"SELECT digest, content FROM config_parts WHERE digest IN ({marks})", chunk)  # noqa: S608
+            contents |= {row["digest"]: msgspec.json.decode(row["content"]) for row in rows}
+        return contents
+
+    def scan(self, limit: int | None, columns: Sequence[str] = _COLUMNS) -> list[Row]:
         """Give the rows of runs, the latest first, as they are stored: what lists of thousands are made from."""
         order = "ORDER BY started_at DESC, LENGTH(run_id) DESC, run_id DESC"
+        select = f"SELECT {', '.join(columns)} FROM runs {order}"  # noqa: S608 - our names
         if limit is None:
-            return self._database.query(f"SELECT * FROM runs {order}")  # noqa: S608 - our words
-        return self._database.query(f"SELECT * FROM runs {order} LIMIT ?", (max(limit, 0),))  # noqa: S608 - our words
+            return self._database.query(select)
+        return self._database.query(f"{select} LIMIT ?", (max(limit, 0),))
+
+    def rows(self, run_ids: Sequence[str]) -> list[Row]:
+        """Give the rows of these runs, in this order; runs that there are none of are left out."""
+        found: dict[str, Row] = {}
+        for chunk in _chunks(run_ids):
+            marks = ", ".join("?" * len(chunk))
+            rows = self._database.query(f"SELECT * FROM runs WHERE run_id IN ({marks})", chunk)  # noqa: S608 - our words
+            found |= {row["run_id"]: row for row in rows}
+        return [found[run] for run in run_ids if run in found]
 
     def run_ids(self) -> set[str]:
         """Give the id of every run."""

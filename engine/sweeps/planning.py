@@ -16,7 +16,7 @@ from engine.config import ComposedConfig, Composer, attach_places, load_plugins,
 from engine.config.loading import Known
 from engine.contracts import Pin
 from engine.errors import ConfigError, EngineError, Problem, UsageError
-from engine.evaluation.names import METRIC_NAMES, check_metrics, choose_metrics
+from engine.evaluation.names import METRIC_NAMES, check_metrics, choose_metrics, higher_is_better
 from engine.locations import Stores
 from engine.plan.compile import compile_plan
 from engine.plan.logical import LogicalPlan, fold_again, tune_model
@@ -167,7 +167,7 @@ def choose_objectives(declared: Declared) -> tuple[Objective, ...]:
              if name not in allowed]  # fmt: skip
     if wrong:
         raise ConfigError(attach_places(wrong, declared.config))
-    return tuple(Objective(name, name != MODEL_BYTES and METRIC_NAMES[name].higher_is_better) for name in names)
+    return tuple(Objective(name, higher_is_better(name)) for name in names)
 
 
 def _program_parts(spec: PipelineSpec) -> tuple[Any, ...]:
