@@ -163,17 +163,18 @@ def choose_progress(*, quiet: bool, ndjson: TextIO | None, log_format: str) -> D
         return SilentProgress()
     if log_format == "json":
         return NdjsonProgress(sys.stderr)
-    if _is_capable(sys.stderr):
+    if is_capable(sys.stderr):
         from engine.execute.live import LiveProgress  # noqa: PLC0415 - rich costs start-up time, and CI needs none of it
 
         return LiveProgress(sys.stderr)
     return PlainProgress(sys.stderr)
 
 
-def _is_capable(stream: TextIO) -> bool:
+def is_capable(stream: TextIO, columns: int = _MIN_COLUMNS) -> bool:
+    """Say whether a stream is a terminal that a table can be kept up to date on."""
     if not stream.isatty() or os.environ.get("TERM") in {"dumb", ""} or os.environ.get("CI"):
         return False
     try:
-        return os.get_terminal_size(stream.fileno()).columns >= _MIN_COLUMNS
+        return os.get_terminal_size(stream.fileno()).columns >= columns
     except (OSError, ValueError):
         return False

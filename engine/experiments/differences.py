@@ -6,9 +6,9 @@ documents; rows are only read by `paired`, which the caller may leave out. Calle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from engine.errors import IntegrityError, NotFoundError
 from engine.experiment_records import DataChange, MetricChange, NodeChange, RunDiff, Side, ValueChange
@@ -19,6 +19,7 @@ from engine.records import Metric, RunRecord
 from engine.runs import RunFolder, flatten
 from engine.stores.runs_index import RunSummary
 
+T = TypeVar("T")
 Part: TypeAlias = Literal["test", "validation"]
 Paired = Callable[["Looked", "Looked", Part, tuple[str, ...]], Mapping[str, MetricChange]]
 """`paired(left, right, part, metrics)` measures both on the same rows; metrics that cannot be are left out."""
@@ -111,31 +112,34 @@ def _with_identity(diff: RunDiff, left: RunRecord, right: RunRecord) -> RunDiff:
     return structs.replace(diff, identical=bool(outputs[0]) and outputs[0] == outputs[1] and not changed)
 
 
+def _pairs(left: Mapping[str, T], right: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
+    """Give what both sides have by name, the left side's order first."""
+    for name in dict.fromkeys((*left, *right)):
+        yield name, left.get(name), right.get(name)
+
+
 def _values(left: Mapping[str, Any], right: Mapping[str, Any], *, everything: bool) -> tuple[ValueChange, ...]:
-    names = [*left, *(name for name in right if name not in left)]
     return tuple(
-        ValueChange(name=name, left=left.get(name), right=right.get(name))
-        for name in names
-        if everything or left.get(name) != right.get(name) or (name in left) != (name in right)
+        ValueChange(name=name, left=one, right=other)
+        for name, one, other in _pairs(left, right)
+        if everything or one != other or (name in left) != (name in right)
     )
 
 
 def _data(left: RunRecord, right: RunRecord, *, everything: bool) -> Iterator[DataChange]:
     ours, theirs = ({pin.source: pin for pin in run.snapshots} for run in (left, right))
-    for source in dict.fromkeys((*ours, *theirs)):
-        one, other = ours.get(source), theirs.get(source)
+    for source, one, other in _pairs(ours, theirs):
         same = one is not None and other is not None and one.digest == other.digest
         if everything or not same or (one and other and one.commit != other.commit):
-            yield DataChange(
-                source=source,
-                same_content=same,
-                left_commit=one.commit if one else None,
-                right_commit=other.commit if other else None,
-                left_digest=one.digest if one else None,
-                right_digest=other.digest if other else None,
-                left_rows=one.rows if one else None,
-                right_rows=other.rows if other else None,
+            sides = _sides("left", one, ("commit", "digest", "rows")) | _sides(
+                "right", other, ("commit", "digest", "rows")
             )
+            yield DataChange(source=source, same_content=same, **sides)
+
+
+def _sides(side: str, of: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Give attributes under a side's names; nothing for a side that is missing."""
+    return {f"{side}_{name}": getattr(of, name) for name in names} if of is not None else {}
 
 
 def _features(plan: ExecutionPlan | None) -> dict[str, str]:
@@ -192,21 +196,12 @@ def _plain(name: str, part: Part, left: float | None, right: float | None) -> Me
 
 def _nodes(left: RunRecord, right: RunRecord, *, everything: bool) -> Iterator[NodeChange]:
     ours, theirs = ({node.name: node for node in run.nodes} for run in (left, right))
-    for name in dict.fromkeys((*ours, *theirs)):
-        one, other = ours.get(name), theirs.get(name)
+    for name, one, other in _pairs(ours, theirs):
         digests = [node.output.digest if node and node.output else None for node in (one, other)]
         same = None if None in digests else digests[0] == digests[1]
         if everything or not same or (one and other and one.state != other.state):
-            yield NodeChange(
-                name=name,
-                same_output=same,
-                left_state=one.state if one else None,
-                right_state=other.state if other else None,
-                left_seconds=one.seconds if one else None,
-                right_seconds=other.seconds if other else None,
-                left_digest=digests[0],
-                right_digest=digests[1],
-            )
+            sides = _sides("left", one, ("state", "seconds")) | _sides("right", other, ("state", "seconds"))
+            yield NodeChange(name=name, same_output=same, left_digest=digests[0], right_digest=digests[1], **sides)
 
 
 def _remembered(summary: RunSummary) -> RunRecord:

@@ -104,30 +104,22 @@ def _modulo(left: int, right: int) -> int | None:
     return -rest if left < 0 else rest
 
 
-def _and(args: list[Read], _types: list[str], _node: Any) -> Read:
-    first, second = args
+def _settled_by(*, settles: bool) -> Build:
+    """AND (settled by false) and OR (by true): else null where one side is null."""
 
-    def call(row: Row) -> Any:
-        left = first(row)
-        if left is False:
-            return False
-        right = second(row)
-        return False if right is False else None if left is None or right is None else True
+    def build(args: list[Read], _types: list[str], _node: Any) -> Read:
+        first, second = args
 
-    return call
+        def call(row: Row) -> Any:
+            left = first(row)
+            if left is settles:
+                return settles
+            right = second(row)
+            return settles if right is settles else None if left is None or right is None else not settles
 
+        return call
 
-def _or(args: list[Read], _types: list[str], _node: Any) -> Read:
-    first, second = args
-
-    def call(row: Row) -> Any:
-        left = first(row)
-        if left is True:
-            return True
-        right = second(row)
-        return True if right is True else None if left is None or right is None else False
-
-    return call
+    return build
 
 
 def _between(args: list[Read], _types: list[str], _node: Any) -> Read:
@@ -310,8 +302,8 @@ BUILD: dict[str, Build] = {
     "<=": _two(lambda left, right: left <= right),
     ">": _two(lambda left, right: left > right),
     ">=": _two(lambda left, right: left >= right),
-    "and": _and,
-    "or": _or,
+    "and": _settled_by(settles=False),
+    "or": _settled_by(settles=True),
     "not": _one(lambda value: not value),
     "is_null": lambda args, _types, _node: lambda row: args[0](row) is None,
     "is_not_null": lambda args, _types, _node: lambda row: args[0](row) is not None,

@@ -6,9 +6,8 @@ from fnmatch import fnmatchcase
 
 from engine.errors import ConfigError, Problem
 from engine.features.program import FeatureProgram
+from engine.features.steps import NUMERIC
 from engine.spec import TrainSpec
-
-NUMERIC = frozenset({"bool", "i64", "f64"})
 
 
 def choose_columns(program: FeatureProgram, train: TrainSpec) -> tuple[str, ...]:

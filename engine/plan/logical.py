@@ -20,7 +20,7 @@ from engine.features.program import CompileResult, FeatureProgram, SourceProgram
 from engine.keys import Json
 from engine.plan.columns import choose_columns
 from engine.plan.probes import READS_ROWS, READS_SOURCES, compile_probes
-from engine.spec import PipelineSpec, TrainSpec, identity
+from engine.spec import EvaluateSpec, PipelineSpec, TrainSpec, identity
 from engine.spec.training import DEFAULT_QUANTILES
 
 Components: TypeAlias = tuple[tuple[Role, str], ...]
@@ -174,7 +174,9 @@ def evaluate_models(plan: LogicalPlan) -> LogicalPlan:
     inputs = {"rows": "features", "split": "split", **models, **sources}
     trainers = [plan.spec.train.kind] + ([plan.spec.baseline.kind] if plan.spec.baseline else [])
     components: Components = tuple(("trainer", kind) for kind in dict.fromkeys(trainers))
-    title = ", ".join(plan.spec.evaluate.metrics)
+    task, metrics = plan.spec.train.task, plan.spec.evaluate.metrics
+    own = metrics == EvaluateSpec().metrics and task != "binary"  # the defaults are those of a binary task
+    title = f"the usual metrics of {task}" if own else ", ".join(metrics)
     return plan.plus(LogicalNode("evaluate", "evaluate", inputs, settings, components, title=title))
 
 

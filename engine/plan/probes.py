@@ -15,12 +15,12 @@ from engine.errors import Problem
 from engine.features.expression import Expression, to_json
 from engine.features.problems import Problems
 from engine.features.program import EVENT_TIME, Encoded, FeatureProgram
+from engine.features.steps import NUMERIC
 from engine.keys import Json
 from engine.spec import PipelineSpec, identity
 from engine.spec.probes import BehaviourProbe, ColumnsProbe, LeakageProbe, Probe
 
 Compile: TypeAlias = Callable[[Any, FeatureProgram, str, Problems], Json]
-NUMERIC = frozenset({"bool", "i64", "f64"})
 
 
 def demanded(spec: PipelineSpec) -> dict[str, dict[str, Probe]]:

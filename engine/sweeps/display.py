@@ -5,13 +5,12 @@ Enters: events of nodes, and trials as they begin and end. Everything for people
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from engine.clock import SystemClock, isoformat
-from engine.execute.progress import choose_progress
+from engine.execute.progress import choose_progress, is_capable
 from engine.records import Event
 from engine.sweep_records import TrialRecord
 from engine.sweeps.ranking import rank_trials
@@ -186,22 +185,13 @@ def choose_display(*, quiet: bool, ndjson: bool, log_format: str) -> SweepDispla
         return NdjsonDisplay(sys.stdout)
     if log_format == "json" and not quiet:
         return NdjsonDisplay(sys.stderr)
-    if not quiet and _is_capable(sys.stderr):
+    if not quiet and is_capable(sys.stderr, _MIN_COLUMNS):
         return LiveDisplay(sys.stderr)
     return LineDisplay(sys.stderr, quiet=quiet)
 
 
 def _value(trial: TrialRecord) -> str:
     return "".join(f", {metric.name} {metric.value:.5f}" for metric in trial.tuned if metric.value is not None)
-
-
-def _is_capable(stream: TextIO) -> bool:
-    if not stream.isatty() or os.environ.get("TERM") in {"dumb", ""} or os.environ.get("CI"):
-        return False
-    try:
-        return os.get_terminal_size(stream.fileno()).columns >= _MIN_COLUMNS
-    except (OSError, ValueError):
-        return False
 
 
 __all__ = ["LineDisplay", "LiveDisplay", "NdjsonDisplay", "SweepDisplay", "choose_display", "word_trial"]

@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 from engine.contracts import FitRequest, Matrix, Predictor, Progress
 from engine.errors import DataError
 from engine.keys import canonical_json
+from engine.training_rows import RowDemands
 
 from . import LinearParams
 from .encoding import Encoding, Floats, encoding_from_json, fit_encoding, places, standardised
-from .rows import MODEL, check_rows, check_width, read_model
+from .rows import MODEL, check_width, read_model
 
-_LEAST_ROWS = 10
+_DEMANDS = RowDemands()
 _CHANCES = ("binary", "multiclass")
 _BLOCK = 4096  # rows; a block of some dozen columns stays in the processor's cache
 _GRADIENT = 1e-5  # of the mean loss by a standardised weight: far below what any metric shows
@@ -39,7 +40,7 @@ class LinearTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:  # noqa: ARG002
         """Fit; raises `DataError` for rows that nothing can be learnt from."""
-        check_rows(train, fit.task, _LEAST_ROWS)
+        _DEMANDS.check(train, fit.task)
         encoding = fit_encoding(train, self._params.max_levels)
         blocks = _blocks(train, encoding)
         weights = [

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from engine.contracts import FitRequest, Matrix, Predictor
 from engine.errors import DataError
 from engine.keys import canonical_json
+from engine.training_rows import RowDemands
 
 from . import MajorityParams
-from .rows import MODEL, check_rows, check_width, read_model
+from .rows import MODEL, check_width, read_model
 
 
 class MajorityTrainer:
@@ -23,7 +24,7 @@ class MajorityTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:  # noqa: ARG002
         """Take the mean (of a binary label: the base rate) or the median; raises `DataError`."""
-        check_rows(train, fit.task, 2)
+        RowDemands(least=2).check(train, fit.task)
         with np.errstate(over="ignore", invalid="ignore"):
             value = _constant(train, fit, self._params.statistic)
         if not np.isfinite(value).all():

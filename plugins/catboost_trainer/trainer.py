@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from engine.contracts import FitRequest, Matrix, Predictor
 from engine.errors import DataError, IntegrityError, UnavailableError
 from engine.keys import canonical_json
+from engine.training_rows import SINGLE, RowDemands
 
 from . import CatboostParams
 
 Floats = NDArray[np.float64]
 MODEL, DOCUMENT = "model.cbm", "model.json"
+_DEMANDS = RowDemands(largest=SINGLE, features=True)
 _LOSSES = {"binary": "Logloss", "multiclass": "MultiClass", "regression": "RMSE", "ranking": "YetiRank"}
 
 
@@ -31,7 +33,7 @@ class CatboostTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:
         """Fit; raises `DataError` for rows nothing can be learnt from."""
-        _check_rows(train, fit.task)
+        _DEMANDS.check(train, fit.task)
         if self._params.early_stopping and not len(validation.y):
             hint = "make the split leave validation rows, or set train.early_stopping=0"
             raise DataError("there are no validation rows to stop by", hint=hint)
@@ -161,29 +163,6 @@ def _dump(model: Any) -> bytes:
         path = Path(folder) / MODEL
         model.save_model(str(path), format="cbm")
         return path.read_bytes()
-
-
-def _check_rows(train: Matrix, task: str, least: int = 10) -> None:
-    y, hint = train.y, "check the label and the split's boundaries"
-    if len(y) < least:
-        raise DataError(f"{len(y)} training rows are too few: {least} are needed", hint="widen the split")
-    missing = int((~np.isfinite(y)).sum())
-    if missing:
-        raise DataError(f"{missing} of {len(y)} training rows have no finite label", hint="check `label`")
-    if task == "binary" and not bool(np.isin(y, (0.0, 1.0)).all()):
-        strange = y[~np.isin(y, (0.0, 1.0))][0]
-        raise DataError(f"a training row has the label {strange:g}, and a binary task needs 0 or 1", hint=hint)
-    if task == "ranking" and train.group is None:
-        raise DataError("a ranking needs queries", hint="set train.group")
-    if float(np.abs(y).max()) > float(np.finfo(np.float32).max):
-        raise DataError(
-            "a label is beyond 3.4e38, and CatBoost keeps 32 bits", hint="rescale it, as in `expr: label / 1e6`"
-        )
-    if y.min() == y.max():
-        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
-        raise DataError(f"the training rows have {what} ({y[0]:g})", hint=hint)
-    if bool(np.isnan(train.x).all()):
-        raise DataError("every feature is null in all training rows", hint="check the sources and their availability")
 
 
 def _read_document(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from engine.contracts import FitRequest, Matrix, Predictor
 from engine.durations import MICROSECONDS, microseconds
 from engine.errors import DataError, IntegrityError
 from engine.keys import canonical_json
+from engine.training_rows import RowDemands
 
 from . import CommandParams
 from .process import ScoringProcess, run_to_end
 
 DOCUMENT, ARTEFACT, PROGRAM = "command.json", "artefact", "program"
-_LEAST = 2
+_DEMANDS = RowDemands(least=2)
 
 
 class CommandTrainer:
@@ -36,7 +37,7 @@ class CommandTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:
         """Run the training program; raises `DataError` when it fails, takes too long or leaves nothing."""
-        _check_rows(train, fit.task)
+        _DEMANDS.check(train, fit.task)
         with tempfile.TemporaryDirectory(prefix="plumbline-command-") as name:
             folder = Path(name)
             _copy_program(self._params.files, folder / PROGRAM)
@@ -137,21 +138,6 @@ def _read(folder: Path, part: str) -> dict[str, bytes]:
 
 def _seconds(duration: str) -> float:
     return microseconds(duration) / MICROSECONDS["s"]
-
-
-def _check_rows(train: Matrix, task: str) -> None:
-    y, hint = train.y, "check the label and the split's boundaries"
-    if len(y) < _LEAST:
-        raise DataError(f"{len(y)} training rows are too few: {_LEAST} are needed", hint="widen the split")
-    missing = int((~np.isfinite(y)).sum())
-    if missing:
-        raise DataError(f"{missing} of {len(y)} training rows have no finite label", hint="check `label`")
-    if task == "binary" and not bool(np.isin(y, (0.0, 1.0)).all()):
-        strange = y[~np.isin(y, (0.0, 1.0))][0]
-        raise DataError(f"a training row has the label {strange:g}, and a binary task needs 0 or 1", hint=hint)
-    if y.min() == y.max():
-        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
-        raise DataError(f"the training rows have {what} ({y[0]:g})", hint=hint)
 
 
 def _read_document(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -11,56 +11,18 @@ from numpy.typing import NDArray
 
 from engine.contracts import Matrix, Progress
 from engine.errors import DataError
+from engine.training_rows import SINGLE, RowDemands
 
-MOST_GRADES = 30
-"""The highest relevance: its gain is 2^30 - 1, and gains beyond that drown all others."""
+DEMANDS = RowDemands(least=2, largest=SINGLE, grades=30, features=True)
+"""A relevance of 30 gains 2^30 - 1: gains beyond that drown all others."""
 
 
-def check_rows(matrix: Matrix, task: str, part: str, least: int) -> None:
+def check_rows(train: Matrix, task: str, least: int) -> None:
     """Raise `DataError` for rows from which no tree can be learnt."""
-    if len(matrix.y) < least:
+    if len(train.y) < least:
         hint = "widen the split, or lower train.params.min_data_in_leaf"
-        raise DataError(f"{len(matrix.y)} {part} rows are too few: one split needs {least}", hint=hint)
-    check_labels(matrix, task, part)
-    if matrix.y.min() == matrix.y.max():
-        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
-        raise DataError(
-            f"the {part} rows have {what} ({matrix.y[0]:g})", hint="check the label and the split's boundaries"
-        )
-    if matrix.x.shape[1] == 0 or bool(np.isnan(matrix.x).all()):
-        raise DataError(
-            f"every feature is null in all {len(matrix.y)} {part} rows", hint="check the sources and their availability"
-        )
-
-
-def check_labels(matrix: Matrix, task: str, part: str) -> None:
-    """Raise `DataError` for labels that are missing, infinite, or not 0 and 1 where the task is binary."""
-    missing = int((~np.isfinite(matrix.y)).sum())
-    if missing:
-        raise DataError(
-            f"{missing} of {len(matrix.y)} {part} rows have no finite label",
-            hint="check `label`: its expression gave null or infinity",
-        )
-    if float(np.abs(matrix.y).max(initial=0.0)) > float(np.finfo(np.float32).max):
-        hint = "rescale the label, as in `expr: label / 1e6`"
-        raise DataError(f"a {part} row has a label beyond 3.4e38, and LightGBM keeps labels in 32 bits", hint=hint)
-    if task == "ranking":
-        _check_relevance(matrix, part)
-    if task == "binary" and not bool(np.isin(matrix.y, (0.0, 1.0)).all()):
-        strange = matrix.y[~np.isin(matrix.y, (0.0, 1.0))][0]
-        raise DataError(
-            f"a {part} row has the label {strange:g}, and a binary task needs 0 or 1",
-            hint="set train.task=regression, or fix the label",
-        )
-
-
-def _check_relevance(matrix: Matrix, part: str) -> None:
-    y = matrix.y
-    if matrix.group is None:
-        raise DataError(f"the {part} rows have no queries to be ranked in", hint="set train.group")
-    if not bool(((y >= 0) & (y <= MOST_GRADES) & (y == np.floor(y))).all()):
-        hint = "make the label a grade: whole numbers from 0 (not relevant) up"
-        raise DataError(f"a {part} row has a relevance that is no whole number of 0 to {MOST_GRADES}", hint=hint)
+        raise DataError(f"{len(train.y)} training rows are too few: one split needs {least}", hint=hint)
+    DEMANDS.check(train, task)
 
 
 def by_query(matrix: Matrix) -> Matrix:

@@ -25,7 +25,7 @@ from . import LightGbmParams
 from .binning import bin_rows
 from .library import import_lightgbm
 from .loss import Loss, loss_of
-from .rows import by_query, check_labels, check_rows, tell_empty_columns
+from .rows import DEMANDS, by_query, check_rows, tell_empty_columns
 
 _OBJECTIVES = {
     "binary": ("binary",),
@@ -51,14 +51,14 @@ class LightGbmTrainer:
         """Fit; raises `DataError` for rows nothing can be learnt from, `ConfigError` for another task's objective."""
         objective = self._objective(fit.task)
         least = 2 * self._params.params.min_data_in_leaf
-        check_rows(train, fit.task, "training", least)
+        check_rows(train, fit.task, least)
         if objective == "poisson" and train.y.min() < 0:
             raise DataError("the poisson objective needs labels of 0 or more", hint="choose another train.objective")
         if self._params.early_stopping:
             hint = "make the split leave validation rows, or set train.early_stopping=0"
             if len(validation.y) == 0:
                 raise DataError("there are no validation rows to stop by", hint=hint)
-            check_labels(validation, fit.task, "validation")
+            DEMANDS.check_labels(validation, fit.task, "validation")
         tell_empty_columns(train, fit.progress)
         train, validation = by_query(train), by_query(validation)
         settings = self._settings(objective, train, fit)

@@ -23,11 +23,13 @@ from threadpoolctl import threadpool_limits
 from engine.contracts import FitRequest, Matrix, Predictor
 from engine.errors import ConfigError, DataError, IntegrityError, Problem, UnavailableError
 from engine.keys import canonical_json
+from engine.training_rows import SINGLE, RowDemands
 
 from . import CLASSIFIERS, REGRESSORS, STEPS, SklearnParams
 
 Floats = NDArray[np.float64]
 MODEL, DOCUMENT = "model.skops", "model.json"
+_DEMANDS = RowDemands(largest=SINGLE)
 _BLOCK = 256
 _EXPLAINED = 256  # rows on which importance is measured
 _STAMP = (1980, 1, 1, 0, 0, 0)
@@ -42,7 +44,7 @@ class SklearnTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:  # noqa: ARG002
         """Fit; raises `DataError` for rows that nothing can be learnt from, `ConfigError` for another task's estimator."""
-        check_rows(train, fit.task)
+        _DEMANDS.check(train, fit.task)
         _import_library()
         if fit.task not in self._tasks():
             raise ConfigError(
@@ -164,26 +166,6 @@ def dump_model(model: Any) -> bytes:
         for name, content in sorted({"schema.json": schema.encode(), **renamed}.items()):
             packed.writestr(zipfile.ZipInfo(name, _STAMP), content)
     return out.getvalue()
-
-
-def check_rows(train: Matrix, task: str, least: int = 10) -> None:
-    """Raise `DataError` for too few rows, or labels that are missing, all the same, or not those of the task."""
-    y, hint = train.y, "check the label and the split's boundaries"
-    if len(y) < least:
-        raise DataError(f"{len(y)} training rows are too few: {least} are needed", hint="widen the split")
-    missing = int((~np.isfinite(y)).sum())
-    if missing:
-        raise DataError(f"{missing} of {len(y)} training rows have no finite label", hint="check `label`")
-    if task == "binary" and not bool(np.isin(y, (0.0, 1.0)).all()):
-        strange = y[~np.isin(y, (0.0, 1.0))][0]
-        raise DataError(f"a training row has the label {strange:g}, and a binary task needs 0 or 1", hint=hint)
-    if float(np.abs(y).max()) > float(np.finfo(np.float32).max):
-        raise DataError(
-            "a training row has a label that is too large", hint="rescale the label, as in `expr: label / 1e6`"
-        )
-    if y.min() == y.max():
-        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
-        raise DataError(f"the training rows have {what} ({y[0]:g})", hint=hint)
 
 
 def _weights(model: Any, train: Matrix) -> dict[str, Any]:

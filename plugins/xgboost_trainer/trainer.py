@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from engine.contracts import FitRequest, Matrix, Predictor, is_told
 from engine.errors import ConfigError, DataError, IntegrityError, Problem, UnavailableError
 from engine.keys import canonical_json
+from engine.training_rows import SINGLE, RowDemands
 
 from . import XgboostParams
 
 Floats = NDArray[np.float64]
 MODEL, DOCUMENT = "model.json", "columns.json"
+_DEMANDS = RowDemands(largest=SINGLE, grades=30)
 _OBJECTIVES = {
     "binary": "binary:logistic",
     "multiclass": "multi:softprob",
@@ -38,7 +40,7 @@ class XgboostTrainer:
 
     def train(self, train: Matrix, validation: Matrix, fit: FitRequest) -> Mapping[str, bytes]:
         """Fit; raises `DataError` for rows nothing can be learnt from."""
-        _check_rows(train, fit.task)
+        _DEMANDS.check(train, fit.task)
         if self._params.early_stopping and not len(validation.y):
             hint = "make the split leave validation rows, or set train.early_stopping=0"
             raise DataError("there are no validation rows to stop by", hint=hint)
@@ -165,27 +167,6 @@ def _rows(library: Any, matrix: Matrix, task: str) -> Any:
         _, member, count = np.unique(group, return_inverse=True, return_counts=True)
         own = np.bincount(member, weights=weight) / count
     return library.DMatrix(x[order], y[order], weight=own, qid=group[order], nthread=1)
-
-
-def _check_rows(train: Matrix, task: str, least: int = 10) -> None:
-    y, hint = train.y, "check the label and the split's boundaries"
-    if len(y) < least:
-        raise DataError(f"{len(y)} training rows are too few: {least} are needed", hint="widen the split")
-    missing = int((~np.isfinite(y)).sum())
-    if missing:
-        raise DataError(f"{missing} of {len(y)} training rows have no finite label", hint="check `label`")
-    if task == "binary" and not bool(np.isin(y, (0.0, 1.0)).all()):
-        strange = y[~np.isin(y, (0.0, 1.0))][0]
-        raise DataError(f"a training row has the label {strange:g}, and a binary task needs 0 or 1", hint=hint)
-    if task == "ranking" and (train.group is None or not bool(((y >= 0) & (y <= 30) & (y == np.floor(y))).all())):
-        raise DataError("a ranking needs queries, and grades that are whole numbers of 0 to 30", hint="set train.group")
-    if float(np.abs(y).max()) > float(np.finfo(np.float32).max):
-        raise DataError(
-            "a label is beyond 3.4e38, and XGBoost keeps 32 bits", hint="rescale it, as in `expr: label / 1e6`"
-        )
-    if y.min() == y.max():
-        what = "one class only" if task in {"binary", "multiclass"} else "the same label everywhere"
-        raise DataError(f"the training rows have {what} ({y[0]:g})", hint=hint)
 
 
 def _read(files: Mapping[str, bytes]) -> tuple[Any, dict[str, Any]]:
