@@ -109,6 +109,7 @@ class _Search:
             raise UsageError(
                 "a pruner needs the embedded scheduler", hint="set dask.address=null, or leave the pruner out"
             )
+        self._sampler(0)  # its options are wrong now, not after the first batch
         self._study = self._open(pipeline)
 
     def to_the_end(self) -> list[TrialRecord]:
@@ -137,18 +138,29 @@ class _Search:
         return records
 
     def _propose(self, number: int) -> None:
-        """Ask for a trial, unless the study has it from before it was stopped."""
-        self._study.sampler = self._sampler(number)
+        """Add a trial with all its values at once, unless the study has it from before it was stopped."""
         known = self._study.get_trials(deepcopy=False)
-        if number < len(known):
-            if known[number].state == optuna.trial.TrialState.RUNNING:
-                self._live[number] = optuna.trial.Trial(self._study, known[number]._trial_id)  # noqa: SLF001 - no other way
-            return
-        trial = self._study.ask(self._distributions)
-        if trial.number != number:
-            hint = "let one finish, or name another with hydra.sweeper.study_name"
-            raise UsageError(f"another process adds trials to the study {self._study.study_name}", hint=hint)
-        self._live[number] = trial
+        if number >= len(known):
+            proposed = self._draw(number, known)
+            self._study.add_trial(proposed)
+            known = self._study.get_trials(deepcopy=False)
+            if len(known) != number + 1 or known[number].params != proposed.params:
+                hint = "let one finish, or name another with hydra.sweeper.study_name"
+                raise UsageError(f"another process adds trials to the study {self._study.study_name}", hint=hint)
+        if known[number].state == optuna.trial.TrialState.RUNNING:
+            self._live[number] = optuna.trial.Trial(self._study, known[number]._trial_id)  # noqa: SLF001 - no other way
+
+    def _draw(self, number: int, known: Sequence[Any]) -> Any:
+        """Draw a trial in memory: asked for in the database, a kill between two values would leave half of it there."""
+        study = optuna.create_study(
+            study_name=self._study.study_name,
+            directions=self._study.directions,
+            sampler=self._sampler(number),
+            pruner=self._pruner(),
+        )
+        study.add_trials(known)
+        study.ask(self._distributions)
+        return study.get_trials(deepcopy=False)[number]
 
     def _tell(self, record: TrialRecord) -> None:
         if record.number not in self._live:
@@ -212,7 +224,7 @@ class _Search:
                 storage=storage,
                 directions=directions,
                 load_if_exists=True,
-                sampler=self._sampler(0),
+                sampler=optuna.samplers.RandomSampler(0),  # never asked: proposals are drawn in memory
                 pruner=self._pruner(),
             )
         except (UsageError, KeyboardInterrupt):

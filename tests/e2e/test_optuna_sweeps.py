@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 UserProject = Any  # see conftest.py
+KILLS = int(os.environ.get("PLUMBLINE_SWEEP_KILLS", "1"))
 SEARCH = (
     "run",
     "-m",
@@ -26,8 +35,6 @@ def values(answer: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, finished: tuple[UserProject, Any]) -> UserProject:
     """A project whose shared nodes are computed."""
-    import shutil
-
     root = tmp_path_factory.mktemp("search") / "p"
     return finished[0].at(shutil.copytree(finished[0].root, root))
 
@@ -87,3 +94,45 @@ def test_a_study_keeps_to_its_pipeline_and_space(project: UserProject) -> None:
     assert "another pipeline: rides" in other.err
     wider = project.engine(*SEARCH[:-1], "train.params.num_leaves=int(interval(4,80))", *named)
     assert "another space" in wider.err
+
+
+def trials_of(study: Path) -> list[tuple[int, str]]:
+    with sqlite3.connect(study) as database:
+        return database.execute("SELECT number, state FROM trials ORDER BY number").fetchall()
+
+
+def test_a_killed_search_goes_on_with_the_same_study(project: UserProject, tmp_path: Path) -> None:
+    """Nothing is lost, no trial is there twice, and the table is that of a search that nobody killed."""
+    search = (*SEARCH, "train.params.learning_rate=tag(log,interval(0.05,0.4))", "hydra.sweeper.n_trials=6", "train.rounds=8",
+              "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler_options={n_startup_trials: 2}")  # fmt: skip
+    fresh = shutil.copytree(project.root, tmp_path / "fresh", ignore=shutil.ignore_patterns("studies.db", "sweep-*"))
+    whole = project.at(shutil.copytree(fresh, tmp_path / "whole")).engine(*search, timeout=600).json
+    assert len(whole["trials"]) == 6
+    chance, killed = random.Random(8), 0
+    for attempt in range(20 * KILLS):
+        torn = project.at(shutil.copytree(fresh, tmp_path / str(attempt)))
+        process = torn.start(*search)
+        wanted = chance.randrange(0, 12)
+        while process.poll() is None and nodes_left(torn, whole["sweep"]) < wanted:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.2))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            continue
+        killed += 1
+        answer = torn.engine(*search, timeout=600).json
+        assert (answer["sweep"], answer["study"]) == (whole["sweep"], whole["study"])
+        assert values(answer) == values(whole)
+        assert trials_of(torn.root / ".plumbline" / "studies.db") == [(number, "COMPLETE") for number in range(6)]
+        assert Counter(path.name.isdigit() for path in (torn.root / "runs").iterdir()) == Counter(
+            path.name.isdigit() for path in (tmp_path / "whole" / "runs").iterdir()
+        )
+        if killed == KILLS:
+            return
+    raise AssertionError("no kill hit a running search")
+
+
+def nodes_left(project: UserProject, sweep: int) -> int:
+    journal = project.root / "runs" / f"sweep-{sweep}" / "events.jsonl"
+    return journal.read_text().count('"state":"ran"') if journal.exists() else 0
