@@ -54,6 +54,7 @@ _THREAD_CAPS = (
     "RAYON_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
+_SPINS = "1000"  # what libgomp itself takes when it knows that there are more threads than cores
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
@@ -326,9 +327,10 @@ def child_environment(threads: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
     }
-    if os.getloadavg()[0] >= (os.cpu_count() or 1):
-        # OpenMP threads that spin for each other starve on a busy machine: a second of training was seen to take thirty.
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in environment:
+        # OpenMP threads spin for each other: as long as they do by default, 300,000 times, a round of boosting that takes
+        # 3 ms took 440 ms beside other busy processes, and a training of seconds looked like one that hangs.
+        environment.setdefault("GOMP_SPINCOUNT", _SPINS)
     return environment
 
 
