@@ -16,6 +16,7 @@ from engine.keys import digest
 from engine.records import ModelVersion, RunRecord
 from engine.runs import RunFolder
 
+_ROOM = 72  # characters
 _PARTS = ("trainer", "splitter", "gate", "source")
 
 
@@ -52,6 +53,7 @@ def gather(version: ModelVersion, package: Path, runs: Path) -> dict[str, Any]:
         "trial": record.trial if record else None,
         "tuned": list(record.tuned) if record else [],
         "config_digest": digest(config),
+        "config": config,
         "seeds": record.seeds if record else None,
         "data": list(record.snapshots) if record else None,
         "git": provenance.get("git"),
@@ -91,9 +93,14 @@ def word(found: dict[str, Any]) -> str:
         lines += ["", render_table(["data", "repository", "commit", "content", "rows"], data)]
         parts: list[list[Cell]] = [[name, value[:12]] for name, value in found["plugins"].items()]
         lines += ["", render_table(["component", "source"], parts)]
-        gates: list[list[Cell]] = [[gate["name"], gate["status"], gate["observed"]] for gate in found["gates"]]
+        gates: list[list[Cell]] = [[gate["name"], gate["status"], _short(gate["observed"])] for gate in found["gates"]]
         lines += ["", render_table(["gate", "status", "observed"], gates)]
     return "\n".join([*lines, "", f"do it again: {found['reproduce']}"])
+
+
+def _short(observed: str) -> str:
+    """Cut what a table has no room for; `--json` and the report have all of it."""
+    return observed if len(observed) <= _ROOM else observed[: _ROOM - 3] + "..."
 
 
 def _run(folder: Path) -> tuple[RunRecord | None, dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from engine.errors import ConflictError, UnavailableError, UsageError
 from engine.experiments.differences import Looked, look_at
 from engine.locations import Stores
 from engine.project import shipped
+from engine.records import Environment
 from engine.spec import SettingsSpec
 
 
@@ -71,8 +73,8 @@ def replace_runs(stores: Stores, root: str) -> SettingsSpec:
 def _elsewhere(arguments: argparse.Namespace, stores: Stores, looked: Looked, workspace: Path) -> int:
     """Call this very command in the checkout's code, and in an environment made from its lock."""
     root = _checkout(stores, looked, workspace) if arguments.checkout else stores.project.root
-    code = root if (root / "engine" / "api.py").exists() else shipped("conf").parent
-    python = _environment(code, workspace) if arguments.environment else sys.executable
+    code = root if (root / "engine" / "api.py").exists() else _own_code(workspace)
+    python = build_environment(code, looked.record.environment, workspace) if arguments.environment else sys.executable
     command = [
         python,
         "-m",
@@ -117,21 +119,47 @@ def _git(where: Path, *words: str) -> str:
     return done.stdout
 
 
-def _environment(code: Path, workspace: Path) -> str:
-    """Make a virtual environment from the lock; raises `UnavailableError`."""
-    lock = code / "requirements.lock"
-    if not lock.exists():
-        raise UnavailableError(f"{lock} is missing", hint="leave out --environment")
-    target, uv = workspace / "venv", str(Path(sys.executable).with_name("uv"))
+def _own_code(workspace: Path) -> Path:
+    """Give a folder with this engine and nothing else: its checkout, or a copy of the installed package."""
+    checkout = shipped("conf").parent
+    if (checkout / "engine" / "api.py").exists():
+        return checkout
+    installed, code = Path(__file__).resolve().parents[2], workspace / "code"
+    for package in ("engine", "hydra_plugins"):
+        shutil.copytree(installed / package, code / package)
+    return code
+
+
+def build_environment(code: Path, recorded: Environment | None, workspace: Path) -> str:
+    """Make a virtual environment from the code's lock, else from the versions that the run recorded; gives its Python.
+
+    Raises `UnavailableError` when there is neither, or when a package is not to be had.
+    """
+    target, uv = workspace.resolve() / "venv", str(Path(sys.executable).with_name("uv"))
+    wanted = _wanted(code.resolve() / "requirements.lock", recorded, workspace.resolve())
     steps = (
         [uv, "venv", "-q", "--python", sys.executable, str(target)],
-        [uv, "pip", "install", "-q", "--python", str(target / "bin" / "python"), "--require-hashes", "-r", str(lock)],
+        [uv, "pip", "install", "-q", "--python", str(target / "bin" / "python"), *wanted],
     )
     for step in steps:
         try:
-            done = subprocess.run(step, capture_output=True, text=True, check=False)  # noqa: S603
+            # From `/`: a pyproject.toml around us may have settings of uv that do not go with a lock's hashes.
+            done = subprocess.run(step, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
         except OSError as error:
             raise UnavailableError(f"cannot run {step[0]}: {error.strerror}", hint="pip install uv") from error
         if done.returncode:
             raise UnavailableError(f"the environment could not be rebuilt: {done.stderr.strip()}")
     return str(target / "bin" / "python")
+
+
+def _wanted(lock: Path, recorded: Environment | None, workspace: Path) -> tuple[str, ...]:
+    """Give what to install: the lock with its hashes, or every recorded version."""
+    if lock.exists():
+        return ("--require-hashes", "-r", str(lock))
+    if recorded is None or not recorded.packages:
+        raise UnavailableError(f"{lock} is missing, and the run recorded no packages", hint="leave out --environment")
+    say(f"{lock} is missing: the versions that the run recorded are installed, without hashes")
+    listed = workspace / "recorded.txt"
+    lines = (f"{name}=={version}\n" for name, version in recorded.packages.items() if name != "plumbline")
+    listed.write_text("".join(lines))
+    return ("--no-deps", "-r", str(listed))

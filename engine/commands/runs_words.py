@@ -63,7 +63,12 @@ def tell_diff(diff: RunDiff) -> str:
 def tell_reproduction(found: Reproduction) -> str:
     """Tell whether a run came out the same, and if not, where it parted."""
     rows: list[list[Cell]] = [
-        [match.name, "same" if match.same else "DIFFERS", _short(match.recorded), _short(match.again)]
+        [
+            match.name,
+            "DIFFERS" if not match.same else f"same ({match.reason})" if match.reason else "same",
+            _short(match.recorded),
+            _short(match.again),
+        ]
         for match in found.nodes
     ]
     lines = [render_table(["node", "output", "recorded", "again"], rows)]

@@ -25,15 +25,17 @@ from engine.execute.request import ExecuteRequest, Observer
 from engine.execute.run import execute
 from engine.experiment_records import NodeMatch, Reproduction, ValueChange
 from engine.experiments.differences import Looked
+from engine.keys import canonical_json
 from engine.locations import Stores
 from engine.nodes import BODIES
-from engine.plan.code import code_of
+from engine.plan.code import MEASURED, MEASURING, code_of
 from engine.plan.logical import LogicalNode
-from engine.plan.model import ExecutionPlan, PlanNode
+from engine.plan.model import ExecutionPlan, PlanNode, action_key
 from engine.provenance import read_environment
 from engine.records import NodeResult
 from engine.stores.artefacts import LocalArtefactStore
 
+THEN = "measured then, and taken from the record"
 _ROLES: Mapping[str, Role] = {"source": "source", "trainer": "trainer", "splitter": "splitter", "gate": "gate"}
 
 
@@ -59,6 +61,7 @@ def reproduce(stores: Stores, looked: Looked, request: ReproduceRequest, workspa
     )
     store = LocalArtefactStore(workspace / "artefacts")
     _bring_champion(stores, store, nodes)
+    _bring_measured(stores, store, nodes, recorded)
     threads = request.threads or os.cpu_count() or 1
     place = Place(request.root, snapshots, str(store.root), request.plugins, threads, f"again-{looked.record.run_id}")
     asked = ExecuteRequest(bodies=BODIES, threads=threads)
@@ -72,7 +75,7 @@ def reproduce(stores: Stores, looked: Looked, request: ReproduceRequest, workspa
         identical=first is None,
         nodes=matches,
         first_difference=first.name if first else None,
-        reasons=_reasons(plan.node(first.name), first, catalogue) if first else (),
+        reasons=_reasons(plan.node(first.name), first, recorded, catalogue) if first else (),
         environment=environment_changes(looked),
         seconds=stopwatch() - watch,
         threads=threads,
@@ -142,24 +145,49 @@ def _bring_champion(stores: Stores, store: LocalArtefactStore, nodes: tuple[Plan
     }
     for digest in sorted(name for name in named if isinstance(name, str)):
         if stores.artefacts.exists(digest):
+            _copy(stores, store, digest)
+
+
+def _bring_measured(
+    stores: Stores, store: LocalArtefactStore, nodes: tuple[PlanNode, ...], recorded: Mapping[str, NodeResult]
+) -> None:
+    """Put what was measured then (times of a machine) where its node finds it, if what it measured comes out the same."""
+    for node in nodes:
+        before = recorded[node.name]
+        if node.kind not in MEASURING or before.key is None or before.output is None:
+            continue
+        if stores.artefacts.exists(before.output.digest):
+            _copy(stores, store, before.output.digest)
+        else:
             staged = store.stage()
-            shutil.copytree(stores.artefacts.open(digest), staged, dirs_exist_ok=True)
-            for path in (staged, *staged.rglob("*")):
-                path.chmod(path.stat().st_mode | 0o200)
-            store.commit(staged)
+            (staged / MEASURED).write_bytes(canonical_json(before.output.notes.get(MEASURED)))
+            if store.commit(staged) != before.output.digest:
+                continue
+        store.record_action(before.key, before.output)
+
+
+def _copy(stores: Stores, store: LocalArtefactStore, digest: str) -> None:
+    staged = store.stage()
+    shutil.copytree(stores.artefacts.open(digest), staged, dirs_exist_ok=True)
+    for path in (staged, *staged.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    store.commit(staged)
 
 
 def _match(before: NodeResult, again: NodeResult) -> NodeMatch:
     recorded = before.output.digest if before.output else None
     now = again.output.digest if again.output else None
-    reason = (again.error or again.reason) if now is None else ""
+    reason = (again.error or again.reason) if now is None else THEN if again.state == "cached" else ""
     return NodeMatch(name=before.name, recorded=recorded, again=now, same=recorded == now, reason=reason)
 
 
-def _reasons(node: PlanNode, first: NodeMatch, catalogue: Catalogue) -> tuple[str, ...]:
+def _reasons(
+    node: PlanNode, first: NodeMatch, recorded: Mapping[str, NodeResult], catalogue: Catalogue
+) -> tuple[str, ...]:
     """Say what of a node's recorded code is not the same now; the nodes before it left the same."""
-    if first.reason:
-        return (first.reason.splitlines()[0],)
+    if first.reason and first.again is None:
+        said = first.reason.splitlines()[0]
+        return (_unexplained(node, recorded[node.name]), said) if node.kind == "ingest" else (said,)
     components = tuple(
         (_ROLES[role], name) for role, _, name in (part.partition(":") for part in node.code) if role in _ROLES
     )
@@ -172,4 +200,28 @@ def _reasons(node: PlanNode, first: NodeMatch, catalogue: Catalogue) -> tuple[st
         for part in sorted({*node.code, *now})
         if node.code.get(part) != now.get(part)
     )
-    return changed or ("its inputs, its settings and its code are as recorded: the node does not always give the same",)
+    return (*_tampered(node, recorded), *changed) or (_unexplained(node, recorded[node.name]),)
+
+
+def _tampered(node: PlanNode, recorded: Mapping[str, NodeResult]) -> tuple[str, ...]:
+    """Say when the plan in the run's folder is not the one that ran: the key that it gives is another."""
+    before = recorded[node.name]
+    inputs = {
+        role: held.output.digest for role, name in node.inputs.items() if (held := recorded.get(name)) and held.output
+    }
+    if before.key is None or len(inputs) < len(node.inputs) or action_key(node, inputs) == before.key:
+        return ()
+    return (
+        "its settings are not those that ran: the run's plan.json, or the digests in its run.json, were changed since",
+    )
+
+
+def _unexplained(node: PlanNode, before: NodeResult) -> str:
+    if node.kind == "ingest":
+        commit = str(before.output.notes.get("commit", ""))[:12] if before.output else ""
+        return (
+            f"the source has other content now than in commit {commit}, which the run read and this store does not have"
+        )
+    if node.kind in MEASURING:
+        return "it measures the machine, and neither the record nor this store has what was measured then"
+    return "its inputs, its settings and its code are as recorded: the node does not always give the same"

@@ -1,7 +1,7 @@
 """Latency and size: how long the model takes for a request whose features are known, and how many bytes it is.
 
-Leaves `probe.json`. Times are of this machine and moment: they are part of no other result, and a cached probe keeps
-what was measured when the model was made.
+Leaves `probe.json`. Times are of this machine and moment: a cached probe keeps what was measured when the model was made,
+and the run's record has it too, since a run that is done again is judged by what was measured then.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from engine.keys import Json
 from engine.nodes.features import ROW_ID
 from engine.nodes.frames import write_document
 from engine.nodes.matrix import load_model, model_files, read_parts
+from engine.plan.code import MEASURED
 from engine.spec.probes import LatencyProbe
 
 _WARM_UP = 10
@@ -42,8 +43,8 @@ def probe_latency(work: Work) -> Mapping[str, Json]:
             model.score(batches[index % len(batches)])
             times.append((time.perf_counter_ns() - started) / 1e6)
         found[name] = {"rows": asked.rows, "milliseconds": sorted(times)}
-    write_document(work.out / "probe.json", found)
-    return {name: len(item["milliseconds"]) for name, item in found.items()}
+    write_document(work.out / MEASURED, found)
+    return {MEASURED: found}
 
 
 def _batches(rows: pl.DataFrame, size: int) -> list[pl.DataFrame]:
@@ -56,5 +57,5 @@ def probe_size(work: Work) -> Mapping[str, Json]:
     settings: Any = work.settings
     files = {name: len(content) for name, content in model_files(work.inputs["model"].path).items()}
     found: dict[str, Any] = {name: {"bytes": sum(files.values()), "files": files} for name in settings["asked"]}
-    write_document(work.out / "probe.json", found)
+    write_document(work.out / MEASURED, found)
     return {"bytes": sum(files.values())}

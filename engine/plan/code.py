@@ -44,6 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "nodes/matrix.py",
         "nodes/profile.py",
         "features/encoders.py",
+        "training_rows.py",
     ),
     "tune": ("nodes/tune.py", *_SCORING, "evaluation/*.py", "features/*.py"),
     "evaluate": ("nodes/evaluate.py", *_SCORING, "evaluation/*.py", "features/*.py"),
@@ -58,6 +59,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "package": ("nodes/package.py", *_SCORING, "nodes/profile.py", "features/*.py"),
     "promote": (),
 }
+MEASURING = frozenset({"probe.latency"})
+"""Kinds that measure a machine at a moment: no second run gives the same, so the record's notes carry what was measured."""
+MEASURED = "probe.json"
+"""Under what name: the file that such a node leaves, and the note that has its content."""
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "ingest": ("polars",),
     "features": ("polars", "numpy"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,88 @@ def test_what_produced_the_champion_is_one_command(two_runs: UserProject) -> Non
     told = two_runs.engine("models", "show", "champion", "--how")
     assert told.code == 0, told.err
     assert "engine runs reproduce" in told.out
+
+
+def test_another_clone_reads_the_sources_anew_and_says_when_they_differ(two_runs: UserProject, tmp_path: Path) -> None:
+    clone = two_runs.at(tmp_path / "clone")
+    for folder in ("conf", "data"):
+        shutil.copytree(two_runs.root / folder, clone.root / folder)
+    same = clone.engine("runs", "reproduce", str(two_runs.root / "runs" / "1"), "--threads", "1", "--json")
+    assert same.code == 0, same.out + same.err
+    assert same.json["identical"] is True
+    clone.edit("data/rides.csv", "r17,", "r17x,")
+    other = clone.engine("runs", "reproduce", str(two_runs.root / "runs" / "1"), "--json")
+    assert other.code == 8
+    assert other.json["first_difference"] == "ingest.rides"
+    assert "other content" in other.json["reasons"][0]
+
+
+def test_a_record_that_was_edited_is_not_taken_for_chance(two_runs: UserProject, tmp_path: Path) -> None:
+    project = two_runs.at(shutil.copytree(two_runs.root, tmp_path / "p"))
+    project.edit("runs/2/plan.json", '"rounds":9', '"rounds":8')
+    found = project.engine("runs", "reproduce", "2", "--json").json
+    assert found["first_difference"] == "train"
+    assert "not those that ran" in found["reasons"][0]
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from engine.components import Component, Params
+
+
+class OddParams(Params, frozen=True, kw_only=True):
+    every: int = 5
+
+
+@dataclass(frozen=True)
+class OddSplit:
+    params: OddParams
+
+    def split(self, rows, seed):
+        import polars as pl
+
+        place = pl.int_range(pl.len()) % self.params.every
+        return rows.select(pl.when(place == 0).then(pl.lit("test")).when(place == 1).then(pl.lit("validation"))
+                           .otherwise(pl.lit("train")).alias("part"))["part"]
+
+
+def components():
+    return (Component(role="splitter", name="odd", params=OddParams, build=OddSplit, libraries=("polars",)),)
+"""
+
+
+def test_the_recorded_commit_brings_the_recorded_plugin_back(two_runs: UserProject, tmp_path: Path) -> None:
+    project = two_runs.at(tmp_path / "p")
+    for folder in ("conf", "data"):
+        shutil.copytree(two_runs.root / folder, project.root / folder)
+    project.write("plugins/odd.py", PLUGIN)
+    project.write(".gitignore", "runs/\n.plumbline/\n")
+    project.edit("conf/pipeline/rides.yaml", "name: rides\n", "name: rides\nextra_plugins: [odd]\n")
+    project.edit(
+        "conf/pipeline/rides.yaml",
+        "split: {train_until: 2024-01-20, validation_until: 2024-01-25}",
+        "split: {every: 4}",
+    )
+    project.edit("conf/pipeline/rides.yaml", "/split: time_forward", "/split: odd")
+    project.edit("conf/pipeline/rides.yaml", "gates: {", "gates: {fast: {kind: latency, max_ms: 1000, calls: 20}, ")
+    project.write("conf/split/odd.yaml", "kind: odd\n")
+    git = ("git", "-C", str(project.root), "-c", "user.name=me", "-c", "user.email=me@example.org")
+    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "as it was")):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    assert project.engine("run", "pipeline=rides", "--json", "-q").code in {0, 3, 4}
+    clone = project.at(tmp_path / "clone")  # what was measured of the first machine comes with the record
+    shutil.copytree(project.root, clone.root, ignore=shutil.ignore_patterns("runs", ".plumbline", ".git"))
+    again = clone.engine("runs", "reproduce", str(project.root / "runs" / "1"), "--threads", "1", "--json")
+    assert again.code == 0, again.out + again.err
+    assert next(node["reason"] for node in again.json["nodes"] if node["name"] == "probe.latency").startswith(
+        "measured then"
+    )
+    project.edit("plugins/odd.py", "place == 1", "place == 2")
+    edited = project.engine("runs", "reproduce", "1", "--json")
+    assert (edited.code, edited.json["first_difference"]) == (8, "split")
+    assert edited.json["reasons"][0].startswith("splitter:odd was ")
+    kept = project.engine("runs", "reproduce", "1", "--checkout", "--json")
+    assert kept.code == 0, kept.out + kept.err
+    assert kept.json["identical"] is True
+    left = subprocess.run([*git, "worktree", "list"], check=True, capture_output=True, text=True)
+    assert len(left.stdout.splitlines()) == 1
