@@ -1,6 +1,6 @@
 """The floor of a sweep: a plain Hydra application whose every job computes the features and trains, with nothing shared.
 
-    python benchmarks/plain_sweep.py -m +leaves=7,15,31 +project=DIR +times=FILE +words='[pipeline=heavy]'
+    python benchmarks/plain_sweep.py -m +leaves=7,15,31 +project=DIR +times=FILE "+words=['pipeline=heavy']"
 
 The very same bodies as the engine's nodes, called one after the other in this process; each job appends its seconds of data
 (ingest, features, split) and of training (train, tune) to a file.

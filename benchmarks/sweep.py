@@ -127,7 +127,7 @@ def main() -> None:
         make(root, asked.rows, asked.rounds)
         plain, _ = timed(
             [sys.executable, str(HERE / "plain_sweep.py"), "-m", f"+leaves={leaves}", f"+project={root}", f"+times={times}",
-             "+words=[pipeline=heavy]", f"hydra.sweep.dir={folder}/multirun"], root,
+             "+words=['pipeline=heavy']", f"hydra.sweep.dir={folder}/multirun"], root,
         )  # fmt: skip
         ours, out = timed(
             [ENGINE, "run", "-m", "pipeline=heavy", f"train.params.num_leaves={leaves}", "--json", "-q"], root

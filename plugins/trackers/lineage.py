@@ -6,10 +6,12 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from engine.clock import isoformat
 from engine.config import resolve_secret
 from engine.contracts import MirroredRun
 from engine.errors import UnavailableError
@@ -54,7 +56,8 @@ class LineageTracker:
             if node.state in {"ran", "failed"}:
                 begun = node.started_at or record.started_at
                 yield self._event(run, node.name, "START", begun, node)
-                yield self._event(run, node.name, "FAIL" if node.state == "failed" else "COMPLETE", begun, node)
+                end = isoformat(datetime.fromisoformat(begun) + timedelta(seconds=node.seconds))
+                yield self._event(run, node.name, "FAIL" if node.state == "failed" else "COMPLETE", end, node)
         yield self._event(run, "run", "FAIL" if bad else "COMPLETE", record.finished_at or record.started_at)
 
     def _event(self, run: MirroredRun, name: str, kind: str, at: str, node: NodeResult | None = None) -> dict[str, Any]:

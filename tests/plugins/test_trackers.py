@@ -191,6 +191,8 @@ def test_lineage_names_data_by_commit_and_the_model(receiver: tuple[str, type[Re
     whole = events[-1]
     assert whole["inputs"][0]["facets"]["version"]["datasetVersion"] == "abc"
     assert whole["outputs"][0]["name"] == "rides/rides:2"
+    times = [event["eventTime"] for event in events if event["job"]["name"] == "rides.features"]
+    assert times == [AT, "2026-03-01T10:00:02.000000Z"]
     train = next(event for event in events if event["job"]["name"] == "rides.train")
     assert train["inputs"][0]["facets"]["version"]["datasetVersion"] == "b" * 64
     assert train["run"]["facets"]["parent"]["run"]["runId"] == whole["run"]["runId"]
