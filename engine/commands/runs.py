@@ -171,16 +171,16 @@ def _names_in_order(metrics: Mapping[str, float | None]) -> list[str]:
 
 
 def _different(runs: Sequence[Listed], differing: dict[str, list[Any]]) -> str:
+    """Tell what differs; what was measured on test rows and what on validation rows never share a column."""
     paths = list(differing)[:_MOST_COLUMNS]
-    rows: list[list[Cell]] = [
-        [
-            run.summary.run_id,
-            _first(run.summary.metrics) or _first(run.summary.tuned),
-            *(_cell(differing[path][index]) for path in paths),
-        ]
-        for index, run in enumerate(runs)
-    ]
-    table = render_table(["run", "metric", *paths], rows)
+    measured: dict[str, list[Cell]] = {
+        "primary": [_first(run.summary.metrics) for run in runs],
+        "tuned": [_first(run.summary.tuned) for run in runs],
+    }
+    columns = {name: cells for name, cells in measured.items() if any(cells)}
+    columns |= {path: [_cell(value) for value in differing[path]] for path in paths}
+    rows = [[run.summary.run_id, *(cells[place] for cells in columns.values())] for place, run in enumerate(runs)]
+    table = render_table(["run", *columns], rows)
     if not paths:
         return f"{table}\nthey do not differ in their config"
     hidden = len(differing) - len(paths)

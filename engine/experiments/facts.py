@@ -124,7 +124,7 @@ class Facts:
         digests = [parts.get(row["run_id"], {}).get(head) for row in self.rows]
         contents = self.index.config_parts(list(dict.fromkeys(item for item in digests if item is not None)))
         values = {digest: _walk(content, steps) for digest, content in contents.items()}
-        return [values.get(digest) for digest in digests]
+        return [None if digest is None else values.get(digest) for digest in digests]
 
     def _names(self) -> list[str]:
         """Give what the latest runs have: metrics, parameters, and every path of their configs."""

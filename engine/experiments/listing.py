@@ -104,7 +104,7 @@ class Listing:
         facts = self._facts(self.stores.index.scan(None, needed_columns(names)))
         for name in names:
             facts.check(name)
-        places = range(len(facts.rows))
+        places: Sequence[int] = range(len(facts.rows))
         if condition is not None:
             columns = [facts.column(name) for name in names]
             values = zip(*columns, strict=True) if columns else iter(() for _ in places)

@@ -88,13 +88,15 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
 
     >>> tick_labels([0.0, 0.25, 0.5]), tick_labels([0.0, 20000.0]), tick_labels([0.0, 1e-7])
     (['0', '0.25', '0.50'], ['0', '20,000'], ['0', '1e−7'])
+    >>> tick_labels([0.03125, 0.03125002])
+    ['0.03125000', '0.03125002']
     """
     size = max(map(abs, ticks), default=0.0)
     if size and (size < 1e-4 or size >= 1e7):
         return _scientific(ticks)
-    for decimals in range(8):
+    for decimals in range(14):
         shown = [f"{tick:,.{decimals}f}" for tick in ticks]
-        if all(
+        if len(set(shown)) == len(ticks) and all(
             abs(float(label.replace(",", "")) - tick) <= 1e-9 * max(size, 1.0)
             for label, tick in zip(shown, ticks, strict=True)
         ):

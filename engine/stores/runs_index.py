@@ -182,7 +182,7 @@ class RunsIndex:
         """Give the id of every run."""
         return {row["run_id"] for row in self._database.query("SELECT run_id FROM runs")}
 
-    def summarise(self, row: Row, tags: dict[str, str]) -> RunSummary:
+    def summarise(self, row: Row, tags: Mapping[str, str]) -> RunSummary:
         """Turn a row into a summary."""
         return _summary(row, tags)
 
@@ -249,6 +249,6 @@ def _text(values: Mapping[str, Any]) -> str:
     return canonical_json(msgspec.json.decode(msgspec.json.encode(values))).decode()
 
 
-def _summary(row: Row, tags: dict[str, str]) -> RunSummary:
+def _summary(row: Row, tags: Mapping[str, str]) -> RunSummary:
     decoded = {name: msgspec.json.decode(row[name]) for name in ("metrics", "tuned", "params")}
-    return msgspec.convert({**row, **decoded, "promoted": bool(row["promoted"]), "tags": tags}, RunSummary)
+    return msgspec.convert({**row, **decoded, "promoted": bool(row["promoted"]), "tags": dict(tags)}, RunSummary)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.report.axes import Scale, nice_ticks, pad_domain, tick_labels
@@ -113,6 +113,7 @@ def test_the_legend_wraps_instead_of_overlapping(parse_svg: Parse) -> None:
 
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12))
+@example(0.03125, 5.960464477539063e-08)
 def test_ticks_are_inside_rising_and_told_apart(low: float, span: float) -> None:
     ticks = nice_ticks((low, low + span))
     assert len(ticks) <= 12
