@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run a pipeline: ingest, validate, train, evaluate, gate, promote, report",
     "tick": "look at every pipeline's triggers, decide, launch what is due; what cron calls",
     "triggers": "list, explain, fire, pause and resume triggers",
+    "backtest": "replay history under several retraining policies: quality, cost, regret",
     "runs": "list and show past runs",
     "ci": "check a change: feature cases, a small training, the champion's baseline",
     "score": "how ready for production a pipeline is: the ML Test Score",

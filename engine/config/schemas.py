@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from engine import (
+    backtest_records,
     ci_records,
     data_records,
     experiment_records,
@@ -61,6 +62,7 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     sweep_records.SweepRecord,
     sweep_records.TrialRecord,
     *loop_records.LOOP_RECORDS,
+    *backtest_records.BACKTEST_RECORDS,
     experiment_records.RunDiff,
     experiment_records.Reproduction,
 )

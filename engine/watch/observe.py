@@ -17,6 +17,7 @@ import polars as pl
 
 from engine.api import Declared
 from engine.clock import isoformat
+from engine.components import Catalogue
 from engine.spec.monitoring import MonitorSpec, WatchSpec
 from engine.watch.chunks import Chunk, cut
 from engine.watch.compare import Rules, compare
@@ -41,40 +42,72 @@ class Watched:
     chunks: Sequence[Chunk]
 
 
+@dataclass(frozen=True)
+class Watching:
+    """What decides how chunks are read: the pipeline's name, how it is watched, by which monitors, and their components."""
+
+    pipeline: str
+    watch: WatchSpec
+    monitors: Mapping[str, MonitorSpec]
+    catalogue: Catalogue
+
+
 def read_chunks(declared: Declared, seen: Observations, now: datetime, since: datetime | None, heard: Heard) -> Watched:
     """Read every chunk that has ended by `now` and has rows after `since`; earlier ones still count as the past."""
-    watch, monitors = declared.spec.watch, declared.spec.monitors
-    rows = visible(seen.watched, now)
-    chunks = [chunk for chunk in cut(rows, watch.chunk) if chunk.end <= now or watch.chunk.by is None]
-    built = {name: (spec, _build(declared, spec)) for name, spec in monitors.items()}
-    readings: list[Reading] = []
-    profiles: dict[str, Profile] = {}
-    shared = _Shared(declared, seen, watch)
-    wanted = [chunk for chunk in chunks if since is None or chunk.end > since]
-    for index, chunk in enumerate(chunks):
-        reference, past = shared.reference_for(chunks, index)
-        if reference is None:
-            continue
-        profiles[chunk.name] = profile_rows(chunk.rows, reference.frozen, name=chunk.name)
-        if chunk not in wanted:
-            continue
-        heard(chunk.name, len(readings), len(wanted))
-        observed = shared.observe(chunk, chunks[:index], (reference, past), profiles, now)
-        for name, (spec, monitor) in built.items():
-            readings += _read(declared, name, spec, monitor, observed)
-    return Watched(tuple(readings), shared.last, profiles, chunks)
+    spec = declared.spec
+    return ChunkReader(Watching(spec.name, spec.watch, spec.monitors, declared.catalogue), seen).read(now, since, heard)
 
 
-def _build(declared: Declared, spec: MonitorSpec) -> Monitor:
-    made: Monitor = declared.catalogue.get("monitor", spec.kind).build(spec.params)
+class ChunkReader:
+    """Reads one model's chunks at one moment or, for a simulated clock, at many: what moments share is made once."""
+
+    def __init__(self, watching: Watching, seen: Observations) -> None:
+        self._watching, self._seen = watching, seen
+        self._built = {name: (spec, _build(watching, spec)) for name, spec in watching.monitors.items()}
+        self._shared = _Shared(seen, watching.watch)
+        self._closed: dict[str, Profile] = {}
+
+    def read(self, now: datetime, since: datetime | None, heard: Heard) -> Watched:
+        """Read as `read_chunks` does."""
+        watch = self._watching.watch
+        rows = visible(self._seen.watched, now)
+        chunks = [chunk for chunk in cut(rows, watch.chunk) if chunk.end <= now or watch.chunk.by is None]
+        readings: list[Reading] = []
+        profiles: dict[str, Profile] = {}
+        wanted = [chunk for chunk in chunks if since is None or chunk.end > since]
+        for index, chunk in enumerate(chunks):
+            reference, past = self._shared.reference_for(chunks, index)
+            if reference is None:
+                continue
+            profiles[chunk.name] = self._profile(chunk, reference)
+            if chunk not in wanted:
+                continue
+            heard(chunk.name, len(readings), len(wanted))
+            observed = self._shared.observe(chunk, chunks[:index], (reference, past), profiles, now)
+            for name, (spec, monitor) in self._built.items():
+                readings += _read(self._watching, name, spec, monitor, observed)
+        return Watched(tuple(readings), self._shared.last, profiles, chunks)
+
+    def _profile(self, chunk: Chunk, reference: Reference) -> Profile:
+        """Profile a chunk's features; one cut by time that has ended gets no more rows, and is profiled once."""
+        watch = self._watching.watch
+        if watch.chunk.by is None or watch.reference != "training":
+            return profile_rows(chunk.rows, reference.frozen, name=chunk.name)
+        if chunk.name not in self._closed:
+            self._closed[chunk.name] = profile_rows(chunk.rows, reference.frozen, name=chunk.name)
+        return self._closed[chunk.name]
+
+
+def _build(watching: Watching, spec: MonitorSpec) -> Monitor:
+    made: Monitor = watching.catalogue.get("monitor", spec.kind).build(spec.params)
     return made
 
 
 class _Shared:
     """What chunks have in common: references, made once where they are the same."""
 
-    def __init__(self, declared: Declared, seen: Observations, watch: WatchSpec) -> None:
-        self._declared, self._seen, self._watch = declared, seen, watch
+    def __init__(self, seen: Observations, watch: WatchSpec) -> None:
+        self._seen, self._watch = seen, watch
         self._training: tuple[Reference, Past] | None = None
         self._scores: Reference | None = None
         self._held = split_evenly(seen.held_out, watch.reference_chunks) if seen.held_out.height else []
@@ -160,18 +193,18 @@ def _mean(rows: pl.DataFrame) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _read(declared: Declared, name: str, spec: MonitorSpec, monitor: Monitor, observed: Observed) -> Iterator[Reading]:
+def _read(watching: Watching, name: str, spec: MonitorSpec, monitor: Monitor, observed: Observed) -> Iterator[Reading]:
     rules = Rules(spec.level or observed.rules.level, spec.effect or observed.rules.effect, observed.rules.min_rows)
     own = replace(observed, columns=_chosen(spec.columns, observed.columns))
     if rules != observed.rules:
         own = replace(own, rules=rules, shared={key: value for key, value in own.shared.items() if key != "comparison"})
-    yield _reading(declared, name, own, _guarded(monitor, own), "")
-    for column in spec.slices or declared.spec.watch.slices:
+    yield _reading(watching, name, own, _guarded(monitor, own), "")
+    for column in spec.slices or watching.watch.slices:
         if spec.kind in {"staleness", "service", "parity"} or column not in observed.rows.columns:
             continue
         for value, part in _slices(observed.rows, column):
             sliced = _slice_of(own, column, value, part)
-            yield _reading(declared, name, sliced, _guarded(monitor, sliced), f"{column}={value}")
+            yield _reading(watching, name, sliced, _guarded(monitor, sliced), f"{column}={value}")
 
 
 def _guarded(monitor: Monitor, observed: Observed) -> Said:
@@ -221,10 +254,10 @@ def _slice_of(observed: Observed, column: str, value: str, part: pl.DataFrame) -
     )  # fmt: skip
 
 
-def _reading(declared: Declared, name: str, observed: Observed, said: Said, slice_: str) -> Reading:
-    spec = declared.spec.monitors[name]
+def _reading(watching: Watching, name: str, observed: Observed, said: Said, slice_: str) -> Reading:
+    spec = watching.monitors[name]
     return Reading(
-        pipeline=declared.spec.name,
+        pipeline=watching.pipeline,
         monitor=name,
         kind=spec.kind,
         chunk=observed.name,
