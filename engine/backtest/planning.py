@@ -317,4 +317,5 @@ def _loop_declared(spec: PipelineSpec, policy: Policy) -> LoopDeclared:
         retrain=policy.retrain,
         stores=StoresSpec(),
         maturity=spec.label.maturity,
+        watch=None,
     )

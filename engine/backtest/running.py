@@ -271,6 +271,8 @@ def _notes(spec: PipelineSpec, wanted: Wanted) -> list[str]:
     notes += [moved] if moved else []
     if spec.rollout is not None:
         notes.append("the rollout is not replayed: a challenger that wins its gates is in production at once")
+    if spec.retrain.guard is not None:
+        notes.append("the guard that takes a bad promotion back is not replayed")
     if spec.registry.promote == "manual":
         notes.append("a person promotes in production; here every challenger that wins its gates is promoted")
     if wanted.gates == "none":

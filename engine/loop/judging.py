@@ -7,12 +7,12 @@ which writes them down, and by the backtest, whose clock is simulated: what hist
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from engine.loop.decide import Decision, Situation, decide
-from engine.loop.gather import Known, opinions_of, past_of
+from engine.loop.gather import Known, opinions_of, past_of, suspects_of
 from engine.loop_contracts import Opinion
 from engine.loop_records import TriggerMemory
 
@@ -33,7 +33,7 @@ def judge(known: Known, identify: Callable[[], str]) -> Judged:
     opinions = opinions_of(known)
     heard = {name: item for name, item in opinions.items() if declaration.specs[name].alone or not item.fired}
     waits = memory.waiting is not None or any(item.fired for item in heard.values())
-    past = past_of(known, identify() if waits else "")
+    past = replace(past_of(known, identify() if waits else ""), suspects=suspects_of(known, opinions))
     situation = Situation(declaration.pipeline, declaration.declared.retrain, known.now, past)
     decision = decide(heard, memory.waiting, situation)
     return Judged(opinions, decision, remember(memory, opinions, decision), past.subject)

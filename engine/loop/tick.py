@@ -8,7 +8,7 @@ process left undone is adopted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -19,9 +19,9 @@ from engine.clock import FixedClock, SystemClock, isoformat, stopwatch
 from engine.errors import EngineError, ExitCode, IntegrityError
 from engine.locations import Stores
 from engine.loop.asking import ask_to_diagnose, ask_to_observe, ask_to_run, subject
-from engine.loop.decide import Decision, Situation, decide
 from engine.loop.declarations import Declaration, read_declarations
-from engine.loop.gather import Known, gather, opinions_of, past_of, suspects_of
+from engine.loop.gather import Known, gather
+from engine.loop.judging import Judged, judge
 from engine.loop.readings import ReadReadings, read_readings
 from engine.loop.taking_back import Mistake, find_mistake, take_back
 from engine.loop_contracts import Opinion
@@ -131,17 +131,7 @@ def _tick_one(work: _Tick, declaration: Declaration) -> TickedPipeline:
     mistake = None if memory.paused else find_mistake(declaration, stores, around.now)
     if mistake is not None:
         return _take_back(work, (state, known, stores), mistake)
-    opinions = opinions_of(known)
-    heard = {name: item for name, item in opinions.items() if declaration.specs[name].alone or not item.fired}
-    waits = memory.waiting is not None or any(item.fired for item in heard.values())
-    past = replace(
-        past_of(known, subject(known, simulated=around.simulated) if waits else ""),
-        suspects=suspects_of(known, opinions),
-    )
-    made = decide(
-        heard, memory.waiting, Situation(declaration.pipeline, declaration.declared.retrain, around.now, past)
-    )
-    return _settle(work, state, known, opinions, made, past.subject)
+    return _settle(work, state, known, judge(known, lambda: subject(known, simulated=around.simulated)))
 
 
 def _take_back(work: _Tick, where: tuple[LoopState, Known, Stores], mistake: Mistake) -> TickedPipeline:
@@ -165,28 +155,21 @@ def _take_back(work: _Tick, where: tuple[LoopState, Known, Stores], mistake: Mis
     return shown
 
 
-def _settle(  # noqa: PLR0913, PLR0917 - all that one decision consists of
-    work: _Tick, state: LoopState, known: Known, opinions: Mapping[str, Opinion], made: Decision, content: str
-) -> TickedPipeline:
+def _settle(work: _Tick, state: LoopState, known: Known, judged: Judged) -> TickedPipeline:
     """Write a decision with its memory and request; an evaluation that changes nothing is only counted."""
-    memory, now = known.memory, isoformat(known.now)
-    patient = {name for name, item in opinions.items() if item.fired and name not in made.consumed}
-    cursors = {name: dict(item.cursor) for name, item in opinions.items() if name not in patient}
-    after = msgspec.structs.replace(
-        memory, cursors=memory.cursors | cursors, waiting=made.wish, last_action=made.action, quiet=0
-    )
+    memory, now, made, after = known.memory, isoformat(known.now), judged.decision, judged.memory
     same = msgspec.structs.replace(after, version=memory.version, quiet=memory.quiet) == memory
     decision = LoopDecision(
         pipeline=memory.pipeline,
         at=now,
         action=made.action,
         why=made.why,
-        opinions=tuple(_told(name, item) for name, item in opinions.items()),
+        opinions=tuple(_told(name, item) for name, item in judged.opinions.items()),
         checks=made.checks,
         request=made.key,
         quiet=memory.quiet,
     )
-    request = ask_to_run(known, made, content, simulated=work.around.simulated)
+    request = ask_to_run(known, made, judged.subject, simulated=work.around.simulated)
     if request is None and (same or made.action == "nothing"):
         if not work.around.dry_run and not same:
             state.commit(memory, msgspec.structs.replace(after, quiet=memory.quiet + 1), None, None)
