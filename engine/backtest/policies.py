@@ -179,4 +179,4 @@ def _trigger(spec: TriggerSpec) -> dict[str, Json]:
 
 
 def _monitor(spec: MonitorSpec) -> Json:
-    return {**dict(identity(spec)), "notify": []}  # type: ignore[arg-type,dict-item]
+    return {**dict(identity(spec)), "notify": []}  # type: ignore[arg-type]

@@ -196,10 +196,9 @@ def _height_at(places: Sequence[tuple[float, float]], x: float) -> float:
 
 
 def _mark(x: float, y: float, mark: Mark, radius: float) -> Markup:
-    look = {"class": "dot", "cx": x, "cy": y, "r": radius}
-    if not mark.filled:
-        look["style"] = "fill:var(--paper);stroke:var(--tone);stroke-width:1.6"
-    return element("g", {}, element("title", {}, text(mark.words)), element("circle", look))
+    ring = None if mark.filled else "fill:var(--paper);stroke:var(--tone);stroke-width:1.6"
+    dot = element("circle", {"class": "dot", "cx": x, "cy": y, "r": radius, "style": ring})
+    return element("g", {}, element("title", {}, text(mark.words)), dot)
 
 
 def _legend(tracks: Sequence[Track]) -> tuple[Markup, float]:
