@@ -46,18 +46,18 @@ def test_a_period_without_a_value_counts_for_nobody() -> None:
 
 
 def test_the_interval_of_a_regret_that_is_zero_covers_zero_as_often_as_it_says() -> None:
-    """Two models that are equally good, on many histories of six periods; three standard errors of leeway."""
-    random, covered, histories = np.random.default_rng(7), 0, 120
+    """Two models that are equally good, on many histories of four periods; three standard errors of leeway."""
+    random, covered, histories = np.random.default_rng(7), 0, 80
     for index in range(histories):
         periods = []
-        for week in range(6):
+        for week in range(4):
             truth = random.normal(size=120)
             y = (random.random(120) < 1 / (1 + np.exp(-truth))).astype(float)
             scores = {str(model): Scores(y, 1 / (1 + np.exp(-(truth + random.normal(size=120))))) for model in (0, 1)}
-            drawn = draw(scores, ["brier"], Resampling(100, 0.9, index * 100 + week))
+            drawn = draw(scores, ["brier"], Resampling(80, 0.9, index * 100 + week))
             values = {int(name): item.values["brier"] for name, item in drawn.items()}
             periods.append(_Period(120, values, {int(name): item.draws["brier"] for name, item in drawn.items()}))
-        regret = _outcome(periods, [0] * 6, [1] * 6, -1.0, 0.9)["regret"]
+        regret = _outcome(periods, [0] * 4, [1] * 4, -1.0, 0.9)["regret"]
         assert isinstance(regret, dict)
         covered += float(str(regret["low"])) <= 0 <= float(str(regret["high"]))
     assert abs(covered / histories - 0.9) < 3 * np.sqrt(0.9 * 0.1 / histories)
