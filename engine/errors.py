@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -106,9 +107,13 @@ class UnavailableError(EngineError):
 
 
 class IntegrityError(EngineError):
-    """Bytes differ from their recorded digest."""
+    """Bytes differ from their recorded digest; `copy` is where the damaged ones were put, for whoever can say more of them."""
 
     exit_code = ExitCode.INTEGRITY
+
+    def __init__(self, message: str, *, hint: str | None = None, copy: Path | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.copy = copy
 
 
 class StoreError(EngineError):

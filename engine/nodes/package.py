@@ -18,14 +18,13 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from engine.components import load_catalogue
 from engine.contracts import Target, Work
 from engine.features.program import FeatureProgram
-from engine.keys import Json, digest
+from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, source_inputs, write_document
 from engine.nodes.matrix import CALIBRATION, LoadedModel, load_model, read_parts, to_matrix
@@ -73,7 +72,7 @@ def _describe(settings: Mapping[str, Any], model: LoadedModel, data: Mapping[str
         "task": settings["task"],
         "trainer": dict(model.trained),
         "program_digest": model.program.digest,
-        "step_digests": {step.name: digest(msgspec.to_builtins(step)) for step in model.program.steps},
+        "program": model.program.to_json(),  # once more, so that an edited program.json is refused by what was edited
         "data": dict(data),
         "split": {"digest": work.inputs["split"].digest, **read_document(work.inputs["split"].path / "summary.json")},
     }

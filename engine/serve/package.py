@@ -16,7 +16,8 @@ import msgspec
 
 from engine.components import load_catalogue
 from engine.contracts import ArtefactStore
-from engine.errors import IntegrityError, UsageError
+from engine.errors import EngineError, IntegrityError, UsageError
+from engine.features.differences import differences
 from engine.features.steps import FeatureProgram, SourceProgram
 from engine.keys import digest
 from engine.nodes.frames import read_document
@@ -57,7 +58,26 @@ def open_served(store: ArtefactStore, version: ModelVersion, root: Path) -> Serv
 
     What differs in a feature program is named: a program that was changed after training cannot be served.
     """
-    return load_served(store.open(version.digest), version, root)
+    try:
+        folder = store.open(version.digest)
+    except IntegrityError as error:
+        if error.copy is not None:
+            _name_edits(error.copy, error)
+        raise
+    return load_served(folder, version, root)
+
+
+def _name_edits(folder: Path, damage: IntegrityError) -> None:
+    """Refuse a damaged package by the features that were edited in it, if that is the damage."""
+    try:
+        program = FeatureProgram.from_json(read_document(folder / "program.json"))
+        described = read_document(folder / "package.json")
+    except (OSError, ValueError, EngineError):
+        return  # nothing can be said of it
+    try:
+        check_program(program, described)
+    except IntegrityError as edited:
+        raise IntegrityError(f"{damage.message}; {edited.message}", hint=edited.hint, copy=folder) from damage
 
 
 def load_served(folder: Path, version: ModelVersion, root: Path) -> Served:
@@ -101,7 +121,7 @@ def check_program(program: FeatureProgram, described: Mapping[str, Any]) -> None
 
 
 def differing_features(program: FeatureProgram, folder: Path) -> list[str]:
-    """Say in words how a program differs from a package's; nothing when they are the same."""
+    """Say in words how a program differs from a package's, such as "amt_30d.window: 30d -> 7d"; nothing when they are the same."""
     described = read_document(folder / "package.json")
     if program.digest == described["program_digest"]:
         return []
@@ -109,7 +129,9 @@ def differing_features(program: FeatureProgram, folder: Path) -> list[str]:
 
 
 def _differences(program: FeatureProgram, described: Mapping[str, Any]) -> list[str]:
-    recorded: Mapping[str, str] = described.get("step_digests", {})
+    if "program" in described:
+        return [str(found) for found in differences(FeatureProgram.from_json(described["program"]), program)]
+    recorded: Mapping[str, str] = described.get("step_digests", {})  # all that packages of earlier engines say
     found = {step.name: digest(msgspec.to_builtins(step)) for step in program.steps}
     changed = sorted(name for name in recorded.keys() & found.keys() if recorded[name] != found[name])
     words = [f"feature `{name}` is not the one that the model was trained with" for name in changed]

@@ -124,6 +124,7 @@ class LocalArtefactStore:
             raise IntegrityError(
                 f"artefact {digest[:12]}: {damage}{f'; the copy was moved to {aside}' if aside else ''}",
                 hint="run the pipeline again: what is damaged is computed anew",
+                copy=aside,
             )
         self._touch(digest)
         return folder
