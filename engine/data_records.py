@@ -168,9 +168,9 @@ class Validation(DataRecord, frozen=True, kw_only=True):
 
 
 class Garbage(DataRecord, frozen=True, kw_only=True):
-    """One thing that nothing needs: an artefact or the object of a repository; `idle_seconds` since its last use."""
+    """One thing that nothing needs: an artefact, the object of a repository, an old log; `idle_seconds` since its last use."""
 
-    store: Literal["artefacts", "snapshots"]
+    store: Literal["artefacts", "snapshots", "logs"]
     name: str
     bytes: int
     idle_seconds: float

@@ -27,6 +27,12 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--keep-runs", type=int, default=20, metavar="N", help="the latest runs whose results stay (default: 20)"
     )
+    parser.add_argument(
+        "--keep-logs",
+        type=float,
+        metavar="DAYS",
+        help="let predictions and pushed events go that were logged before that (default: keep all)",
+    )
     arguments = parser.parse_args(argv)
     return collect(arguments, only_data=False)
 
@@ -52,14 +58,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def collect(arguments: argparse.Namespace, *, only_data: bool) -> int:
     """Look for garbage as the flags say, and report it."""
     from engine.data.garbage import Collector, Retention  # noqa: PLC0415 - start-up time of --help
+    from engine.data.old_logs import OldLogs  # noqa: PLC0415
+    from engine.serve.segments import is_abandoned  # noqa: PLC0415
     from engine.stores.artefacts import LocalArtefactStore  # noqa: PLC0415
     from engine.stores.database import open_database  # noqa: PLC0415
     from engine.stores.registry import Registry  # noqa: PLC0415
     from engine.stores.snapshots import open_snapshots  # noqa: PLC0415
 
-    keep_runs, history = getattr(arguments, "keep_runs", 0), arguments.keep_history
-    if keep_runs < 0 or arguments.older_than < 0 or (history or 0) < 0:
-        raise UsageError("--keep-runs, --older-than and --keep-history are not negative")
+    keep_runs, history, logs = getattr(arguments, "keep_runs", 0), arguments.keep_history, _logs_kept(arguments)
+    if keep_runs < 0 or arguments.older_than < 0 or (history or 0) < 0 or (logs or 0) < 0:
+        raise UsageError("--keep-runs, --older-than, --keep-history and --keep-logs are not negative")
     project = project_of(arguments)
     collector = Collector(
         artefacts=LocalArtefactStore(Path(project.locate(arguments.artefacts, "artefacts"))),
@@ -68,15 +76,20 @@ def collect(arguments: argparse.Namespace, *, only_data: bool) -> int:
         snapshots=open_snapshots(snapshots_of(arguments)),
         clock=SystemClock(),
         only_data=only_data,
+        logs=None if logs is None else OldLogs(project.home, is_abandoned),
     )
-    days = 86_400.0
-    retention = Retention(keep_runs, arguments.older_than * 3600, None if history is None else history * days)
+    retention = Retention(keep_runs, arguments.older_than * 3600, _seconds(history), _seconds(logs))
     report = collector.collect(retention, delete=arguments.yes)
     if arguments.json:
         print_json(report)
         return 0
     rows = [
-        [item.repository or item.store, item.name[:12], format_bytes(item.bytes), f"{item.idle_seconds / 3600:.1f} h"]
+        [
+            item.repository or item.store,
+            item.name[:12] if item.store != "logs" else item.name,
+            format_bytes(item.bytes),
+            f"{item.idle_seconds / 3600:.1f} h",
+        ]
         for item in report.garbage[:_SHOWN]
     ]
     if rows:
@@ -91,3 +104,12 @@ def collect(arguments: argparse.Namespace, *, only_data: bool) -> int:
     else:
         show(f"deleted {report.deleted} things, {format_bytes(report.bytes)}")
     return 0
+
+
+def _logs_kept(arguments: argparse.Namespace) -> float | None:
+    found: float | None = getattr(arguments, "keep_logs", None)
+    return found
+
+
+def _seconds(days: float | None) -> float | None:
+    return None if days is None else days * 86_400.0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine.clock import Clock
 from engine.contracts import SnapshotStore
+from engine.data.old_logs import OldLogs
 from engine.data_records import Garbage, GarbageReport
 from engine.errors import EngineError, IntegrityError
 from engine.runs import RunFolder, list_folders
@@ -27,11 +28,15 @@ _TOUCH_SECONDS = 3600.0  # an artefact's time of last use may be this stale
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What to keep beyond what is pinned: results of the latest runs, what is young, and how far back history has data."""
+    """What to keep beyond what is pinned: results of the latest runs, what is young, and how far back history has data.
+
+    `logs_seconds`: how far back the logs of serving go; `None` keeps all of them, as of history.
+    """
 
     keep_runs: int = 20
     older_than: float = 86_400.0
     history_seconds: float | None = None
+    logs_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Collector:
     snapshots: SnapshotStore | None
     clock: Clock
     only_data: bool = False
+    logs: OldLogs | None = None
 
     def collect(self, retention: Retention, *, delete: bool) -> GarbageReport:
         """Report what nothing needs, and delete it unless this is a dry run; raises `IntegrityError` when it cannot tell."""
@@ -69,6 +75,10 @@ class Collector:
                 objects = find_objects(self.snapshots, repository, pins, grace)
                 found += [_told(repository, item) for item in objects]
                 deleted += delete_objects(self.snapshots, repository, pins, objects) if delete else 0
+        if self.logs is not None and retention.logs_seconds is not None:
+            old = self.logs.find(self.clock.now().timestamp(), retention.logs_seconds)
+            found += old
+            deleted += self.logs.delete(old) if delete else 0
         return GarbageReport(
             dry_run=not delete,
             found=len(found),

@@ -87,7 +87,7 @@ def seal(path: Path, decode: Decode) -> Path | None:
 def read_segment(path: Path, decode: Decode) -> pl.DataFrame:
     """The rows of one file, sealed or open; none of one that was removed meanwhile by sealing."""
     if path.suffix == ".parquet":
-        return pl.read_parquet(path)
+        return pl.read_parquet(path) if path.exists() else pl.DataFrame()  # `engine gc` lets old ones go
     try:
         return decode(read_frames(path))
     except FileNotFoundError:
