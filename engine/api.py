@@ -26,7 +26,7 @@ from engine.plan.compile import compile_plan
 from engine.plan.explain import NodeForecast, forecast
 from engine.plan.logical import LogicalPlan, build_logical
 from engine.plan.model import ExecutionPlan
-from engine.plan.resolve import Champion, Finder, Inputs, resolve
+from engine.plan.resolve import Champion, Finder, Inputs, resolve, resolve_files
 from engine.project import Project
 from engine.spec import PipelineSpec, SettingsSpec
 
@@ -88,9 +88,16 @@ def plan(declared: Declared, sample: float | None = None) -> Planned:
     where = lambda name: str(declared.config.origin(f"sources.{name}"))  # noqa: E731 - said once, where it is used
     pins = resolve(declared.logical, Finder(declared.catalogue, declared.project.root, stores.open_snapshots, where))
     champion = _champion(declared.spec, stores)
-    inputs = Inputs(pins, champion)
+    inputs = Inputs(pins, champion, _files(declared))
     bound = compile_plan(declared.logical, inputs, declared.catalogue, declared.settings.execute, sample)
     return Planned(declared, stores, inputs, bound)
+
+
+def _files(declared: Declared) -> Mapping[str, str]:
+    try:
+        return resolve_files(declared.spec, declared.project.root)
+    except ConfigError as error:
+        raise ConfigError(attach_places(error.problems, declared.config)) from None
 
 
 def _champion(spec: PipelineSpec, stores: Stores) -> Champion | None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "backtest": "replay history under several retraining policies: quality, cost, regret",
     "runs": "list and show past runs",
     "ci": "check a change: feature cases, a small training, the champion's baseline",
+    "analyse": "look at a model: weak slices, importance, ablation, learning and decay curves",
     "score": "how ready for production a pipeline is: the ML Test Score",
     "models": "list, show, promote, roll back and verify models",
     "rollout": "show, pause, resume, abort and judge rollouts of challengers",

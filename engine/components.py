@@ -24,10 +24,11 @@ import msgspec
 from engine.errors import EngineError, ExitCode, NotFoundError
 from engine.keys import digest, digest_bytes
 from engine.project import shipped
+from engine.spec.analysis import Fit, Subject
 from engine.spec.probes import Probe
 
 Role: TypeAlias = Literal[
-    "source", "trainer", "splitter", "gate", "online", "trigger", "monitor", "notifier", "tracker"
+    "source", "trainer", "splitter", "gate", "analysis", "online", "trigger", "monitor", "notifier", "tracker"
 ]  # fmt: skip
 ENTRY_POINT_GROUP = "plumbline.plugins"
 _MODULE_PREFIX = "plumbline_plugins"
@@ -40,6 +41,19 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def demands(self) -> Mapping[str, Probe]:
         """Give what a gate needs measured beyond the evaluation, by the probe's name (`engine.plan.probes.PROBES`)."""
         return {}
+
+    def fits(self, subject: Subject) -> Mapping[str, Fit]:  # noqa: ARG002 - most vary nothing
+        """Give what an analysis needs trained beside the model, by a label that it finds the scores under."""
+        return {}
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether an analysis looks at the pipeline's own model and held-out rows, beside its fits."""
+        return False
+
+    def reads_files(self) -> tuple[str, ...]:
+        """Name the project's files whose content decides what the component does: they are part of its nodes' keys."""
+        return ()
 
 
 class PluginError(EngineError):

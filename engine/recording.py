@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.analysis_records import AnalysisDocument
 from engine.contracts import ArtefactStore
 from engine.errors import EngineError, ExitCode
 from engine.plan.model import ExecutionPlan
@@ -43,6 +44,16 @@ class Documents:
             return json.loads((self.store.open(result.output.digest) / name).read_bytes())
         except (EngineError, OSError, ValueError):
             return None
+
+    def analyses(self) -> dict[str, AnalysisDocument]:
+        """Read what the run's analyses found, by name."""
+        found = {}
+        for name in self.results:
+            if name.startswith("analysis."):
+                document = self.read(name, "analysis.json")
+                if document is not None:
+                    found[name.removeprefix("analysis.")] = msgspec.convert(document, AnalysisDocument)
+        return found
 
     def notes(self, node: str) -> Mapping[str, Any]:
         """Give a node's notes."""
@@ -97,6 +108,7 @@ def report_content(record: RunRecord, plan: ExecutionPlan, documents: Documents,
         run=record,
         plan=plan,
         evaluation=evaluation,
+        analyses=documents.analyses(),
         importance=documents.read("train", "importance.json") or {},
         data=DataUsed(
             sources=tuple(_source(pin, documents) for pin in record.snapshots),

@@ -20,11 +20,13 @@ from engine.config.meaning import check_meaning, check_values
 from engine.errors import ConfigError, NotFoundError, Problem
 from engine.project import shipped
 from engine.spec import FEATURE_KINDS, FeatureSpec, PipelineSpec, SettingsSpec, rebuild
+from engine.spec.analysis import DEFAULT_ANALYSES
 from engine.spec.monitoring import DEFAULT_MONITORS
 from engine.spec.schema import COMPONENT_KEYS
 
 S = TypeVar("S", bound=msgspec.Struct)
 _WHOLE = "(configuration)"
+_DEFAULTS = {"monitors": DEFAULT_MONITORS, "analysis": DEFAULT_ANALYSES}
 
 
 class _Malformed(Exception):  # noqa: N818 - a signal, not an error: it leads to the search for all mistakes
@@ -183,8 +185,8 @@ def _convert_parts(
 
 
 def _convert_key(key: str, value: Any, kind: Any, catalogue: Catalogue) -> Any:
-    if key == "monitors" and value == "default":
-        value = DEFAULT_MONITORS
+    if value == "default" and key in _DEFAULTS:
+        value = _DEFAULTS[key]
     if key == "features":
         return {name: _convert_feature(feature) for name, feature in _mapping(value).items()}
     if key not in COMPONENT_KEYS or (value is None and key == "baseline"):

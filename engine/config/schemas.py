@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from engine import (
+    analysis_records,
     backtest_records,
     ci_records,
     data_records,
@@ -26,7 +27,17 @@ from engine import (
 from engine.components import Catalogue, Role
 from engine.spec.schema import ParamsByRole, Schema, config_schema, editor_schema, group_schema, record_schema
 
-ROLES: tuple[Role, ...] = ("source", "trainer", "splitter", "gate", "trigger", "tracker")
+ROLES: tuple[Role, ...] = (
+    "source",
+    "trainer",
+    "splitter",
+    "gate",
+    "analysis",
+    "trigger",
+    "monitor",
+    "notifier",
+    "tracker",
+)
 PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     records.RunRecord,
     records.RunAnswer,
@@ -45,6 +56,8 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     ci_records.CiReport,
     ci_records.CiBaseline,
     score_records.ScoreReport,
+    analysis_records.AnalysisAnswer,
+    analysis_records.AnalysisDocument,
     model_records.ProductionAnswer,
     model_records.ListedModel,
     model_records.VerifyAnswer,
@@ -113,7 +126,9 @@ def _is_group(schema: Schema, strict: Schema) -> bool:
     """A key can be a folder of options when its value is a mapping."""
     if "$ref" in schema:
         return _is_group(strict["$defs"][schema["$ref"].removeprefix("#/$defs/")], strict)
-    return schema.get("type") == "object" or any(_is_group(branch, strict) for branch in schema.get("anyOf", ()))
+    return schema.get("type") in ("object", ["object", "string"]) or any(
+        _is_group(branch, strict) for branch in schema.get("anyOf", ())
+    )
 
 
 def _file_name(record: type[msgspec.Struct]) -> str:

@@ -18,6 +18,8 @@ BODIES: Mapping[str, str] = {
     "probe.size": "engine.nodes.probe_latency:probe_size",
     "probe.columns": "engine.nodes.probe_columns:probe_columns",
     "probe.parity": "engine.nodes.probe_parity:probe_parity",
+    "fit": "engine.nodes.fit:fit_model",
+    "analysis": "engine.nodes.analysis:analyse",
     "gate": "engine.nodes.gate:judge",
     "package": "engine.nodes.package:package_model",
 }

@@ -71,6 +71,7 @@ def prepare_rows(work: Work, program: FeatureProgram, columns: Sequence[str]) ->
             "program": program.digest,
             "columns": list(columns),
             "target": {name: settings.get(name) for name in _OF_TARGET},
+            "share": {name: settings.get(name) for name in ("share", "latest", "draw")},
         }
     )
     if key not in _KEPT:
@@ -87,6 +88,7 @@ def _prepare(work: Work, program: FeatureProgram, columns: Sequence[str], key: s
     beside = [settings[name] for name in ("group", "weight") if settings.get(name)]
     wanted = list(dict.fromkeys((ROW_ID, LABEL, *beside, *program.columns_behind(columns))))
     train, validation, kept = read_parts(work.inputs["rows"], work.inputs["split"], FITTED_PARTS, wanted)
+    train = keep_share(train, settings)
     if settings.get("calibration") and not kept.height:
         validation, kept = keep_for_calibration(validation, settings["calibration"]["share"])
     return encode_rows(settings, program, columns, (train, validation, kept), key)
@@ -122,3 +124,17 @@ def keep_for_calibration(validation: pl.DataFrame, share: float) -> tuple[pl.Dat
     """Divide validation rows by a hash of their ids: those that stop the training, and about `share` that calibrate it."""
     chosen = validation[ROW_ID].cast(pl.String).hash(seed=1) % _STEPS < int(share * _STEPS)
     return validation.filter(~chosen), validation.filter(chosen)
+
+
+def keep_share(train: pl.DataFrame, settings: Mapping[str, Any]) -> pl.DataFrame:
+    """Keep `share` of the training rows: the latest, or those with the smallest hash under `draw`, whole queries together.
+
+    A larger share of the same draw holds every row of a smaller one.
+    """
+    share = settings.get("share", 1.0)
+    if share >= 1:
+        return train
+    if settings.get("latest"):  # rows are in order of time
+        return train.tail(max(1, round(train.height * share)))
+    by = train[settings.get("group") or ROW_ID].cast(pl.String)
+    return train.filter(by.hash(seed=1000 + settings.get("draw", 0)) % _STEPS < int(share * _STEPS))

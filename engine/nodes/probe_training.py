@@ -30,6 +30,8 @@ from engine.spec.probes import TrainingProbe
 _REPEATS = 256  # of each row of the tiny batch: so that no usual limit on the size of a leaf stands in the way
 _EPSILON = 1e-15
 _ONE_BY_ONE = 50
+_EACH, _MOST = 500, 5000  # rows of each label, or queries, and rows at all, from which the tiny batch is chosen
+_HASH = "hashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,13 @@ def probe_training(work: Work) -> Mapping[str, Json]:
     beside = [trained["group"]] if trained.get("group") else []
     wanted = list(dict.fromkeys((ROW_ID, LABEL, *beside, *model.program.columns_behind(model.columns))))
     train, test = read_parts(work.inputs["rows"], work.inputs["split"], ("train", "test"), wanted)
+    few = _candidates(train, model)
     found: dict[str, Any] = {}
     for name, item in settings["asked"].items():
         asked = msgspec.convert(item, TrainingProbe)
         found[name] = {
             "one_step": _one_step(bench, _matrix(model, _sampled(train, asked.sample))),
-            "tiny_batch": _tiny_batch(bench, _matrix(model, train), asked.batch),
+            "tiny_batch": _tiny_batch(bench, _matrix(model, few), asked.batch),
             "reloaded": _reload(component, bench.params, model, _matrix(model, test.head(1000))),
         }
     write_document(work.out / "probe.json", found)
@@ -92,6 +95,24 @@ def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
     if rows.height <= most:
         return rows
     return rows[rows[ROW_ID].cast(pl.String).hash(seed=2).arg_sort().head(most).sort()]
+
+
+def _candidates(train: pl.DataFrame, model: LoadedModel) -> pl.DataFrame:
+    """Choose rows of which a tiny batch may be made: some of every label, of a number some at all, whole queries.
+
+    Encoding and comparing all rows to find a few that differ would take longer than the training.
+    """
+    task, group = model.target.task, model.trained.get("group")
+    if task == "ranking" and group:
+        queries = train[group].unique(maintain_order=True).head(_EACH)
+        return train.filter(pl.col(group).is_in(queries.implode()))
+    hashed = train.with_columns(pl.col(ROW_ID).cast(pl.String).hash(seed=4).alias(_HASH)).sort(_HASH, ROW_ID)
+    kept = (
+        hashed.group_by(LABEL, maintain_order=True).head(_EACH)
+        if task in {"binary", "multiclass"}
+        else hashed.head(_MOST)
+    )
+    return kept.drop(_HASH).head(_MOST)
 
 
 def _shortened(params: Any) -> tuple[Any, bool]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from engine.clock import isoformat
@@ -31,11 +32,15 @@ def split_rows(work: Work) -> Mapping[str, Json]:
     path = work.inputs["rows"].path / "rows.parquet"
     known = set(pl.read_parquet_schema(path))
     rows = read_frame(path, [name for name in wanted if name in known])
+    outer = _within(work)
+    rows = rows if outer is None else rows.filter(outer)
     component = load_catalogue(work.place.root, work.place.plugins).get("splitter", settings["component"])
     splitter: Splitter = component.build(msgspec.convert(settings["params"], component.params))
     seen = rows if by == LABEL else rows.drop(LABEL)  # a splitter sees labels only if it is asked to split by them
     part = splitter.split(seen, settings["seed"]).cast(pl.String).alias("part")
     _refuse_bad_parts(part, rows.height)
+    if outer is not None:  # rows beyond the other split's parts are nobody's
+        part, rows = _spread(part, outer), read_frame(path, rows.columns)
     write_frame(work.out / "split.parquet", part.to_frame())
     summary = _summarise(rows.with_columns(part))
     write_document(work.out / "summary.json", summary)
@@ -45,6 +50,21 @@ def split_rows(work: Work) -> Mapping[str, Json]:
             f"the split leaves no rows for {' and '.join(empty)}", hint="move its boundaries into the data's time range"
         )
     return {"rows": rows.height, **{name: part["rows"] for name, part in summary.items()}}
+
+
+def _within(work: Work) -> pl.Series | None:
+    """Say which rows another split gives to the parts that this one divides again; `None` for all."""
+    if "within" not in work.inputs:
+        return None
+    settings: Any = work.settings
+    return read_frame(work.inputs["within"].path / "split.parquet")["part"].is_in(list(settings["parts"]))
+
+
+def _spread(part: pl.Series, outer: pl.Series) -> pl.Series:
+    """Give the parts of some rows in the place of those among all rows; the others are `unused`."""
+    found = np.full(len(outer), "unused", dtype=object)
+    found[outer.to_numpy()] = part.to_numpy()
+    return pl.Series("part", found.tolist(), dtype=pl.String)
 
 
 def _refuse_bad_parts(part: pl.Series, height: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from engine.components import Catalogue
 from engine.contracts import Pin
 from engine.durations import MICROSECONDS, microseconds
@@ -29,10 +31,13 @@ DECLARED_AT: dict[str, dict[str, str]] = {
         "params": "{name}",
         "task": "train.task",
         "columns": "train.features",
+        "files": "{name}.files",
         **{key: f"train.{key}" for key in ("classes", "quantiles", "group", "weight", "class_weight", "calibration")},
     },
     "evaluate": {"evaluate": "evaluate", "task": "train.task"},
     "gate": {"gates": "gates"},
+    "fit": {"program.steps": "features", "component": "train.kind", "params": "train", "task": "train.task"},
+    "analysis": {"params": "{name}", "component": "{name}.kind", "evaluate": "evaluate"},
     **{f"probe.{probe}": {"asked": "gates"} for probe in PROBES},
     "promote": {"card": "card", "alias": "registry.alias", "model": "registry.model", "promote": "registry.promote"},
 }
@@ -56,6 +61,8 @@ def _compile(
         pin = inputs.pins[str(settings["source"])]
         settings["pin"] = pin.identity
         uncacheable = _why_uncacheable(node, pin)
+    elif node.kind in {"train", "fit"} and inputs.files:
+        settings |= _files(node, inputs, catalogue)
     elif node.kind == "features":
         settings["sample"] = sample
     elif node.kind == "evaluate":
@@ -76,6 +83,24 @@ def _compile(
         retries=execute.retries,
         backoff_seconds=execute.backoff,
     )
+
+
+def _files(node: LogicalNode, inputs: Inputs, catalogue: Catalogue) -> dict[str, Any]:
+    """Give the content of the project's files that the node's trainer reads, by name; nothing when there are none."""
+    given = [node.settings.get("params"), *(item["params"] for item in _candidates(node))]
+    component = catalogue.get("trainer", str(node.settings["component"])) if "component" in node.settings else None
+    names = {
+        name
+        for params in given
+        if component is not None and params is not None
+        for name in msgspec.convert(params, component.params).reads_files()
+    }
+    return {"files": {name: inputs.files[name] for name in sorted(names)}} if names else {}
+
+
+def _candidates(node: LogicalNode) -> list[Any]:
+    among: Any = node.settings.get("among", [])
+    return list(among)
 
 
 def _why_uncacheable(node: LogicalNode, pin: Pin) -> str | None:

@@ -6,66 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import msgspec
 
-from engine.components import Role
 from engine.errors import ConfigError, Problem
 from engine.features.cases import check_cases
 from engine.features.lineage import personal
-from engine.features.program import CompileResult, FeatureProgram, SourceProgram, compile_program
+from engine.features.program import compile_program
 from engine.keys import Json
-from engine.plan.columns import choose_columns
+from engine.plan.analyses import add_analyses
+from engine.plan.logical_nodes import Components, LogicalNode, LogicalPlan, training_node
 from engine.plan.probes import READS_ROWS, READS_SOURCES, compile_probes
-from engine.spec import EvaluateSpec, PipelineSpec, TrainSpec, identity
-from engine.spec.training import DEFAULT_QUANTILES
-
-Components: TypeAlias = tuple[tuple[Role, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogicalNode:
-    """One step: its kind, what fills its inputs, what was declared of it, and the components that it uses."""
-
-    name: str
-    kind: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    components: Components = ()
-    effect: bool = False
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LogicalPlan:
-    """A declaration as steps, with the compiled feature program that they share, and what follows from that alone.
-
-    `document` is the program as JSON, `pii` its features that come from personal data.
-    """
-
-    spec: PipelineSpec
-    compiled: CompileResult
-    document: Json
-    pii: Mapping[str, str]
-    nodes: tuple[LogicalNode, ...] = ()
-
-    @property
-    def program(self) -> FeatureProgram:
-        """The feature program."""
-        return self.compiled.program
-
-    @property
-    def sources(self) -> Mapping[str, SourceProgram]:
-        """What ingest does to each declared source."""
-        return self.compiled.sources
-
-    def plus(self, *nodes: LogicalNode) -> LogicalPlan:
-        """Give the plan with more nodes at its end."""
-        return replace(self, nodes=self.nodes + nodes)
-
+from engine.spec import EvaluateSpec, PipelineSpec, identity
 
 Pass: TypeAlias = Callable[[LogicalPlan], LogicalPlan]
 
@@ -146,7 +101,7 @@ def split_rows(plan: LogicalPlan) -> LogicalPlan:
 def train_model(plan: LogicalPlan) -> LogicalPlan:
     """Fit the model on the training rows, stopping by the validation rows."""
     return plan.plus(
-        _training(plan, "train", plan.spec.train.kind, identity(plan.spec.train.params), plan.spec.train.seed)
+        training_node(plan, "train", plan.spec.train.kind, identity(plan.spec.train.params), plan.spec.train.seed)
     )
 
 
@@ -155,7 +110,7 @@ def train_baseline(plan: LogicalPlan) -> LogicalPlan:
     baseline = plan.spec.baseline
     if baseline is None:
         return plan
-    return plan.plus(_training(plan, "baseline", baseline.kind, identity(baseline.params), baseline.seed))
+    return plan.plus(training_node(plan, "baseline", baseline.kind, identity(baseline.params), baseline.seed))
 
 
 def tune_model(plan: LogicalPlan, metrics: tuple[str, ...]) -> LogicalPlan:
@@ -197,6 +152,11 @@ def probe_model(plan: LogicalPlan) -> LogicalPlan:
         node = LogicalNode(name, name, inputs, settings, components, title=", ".join(questions))  # type: ignore[arg-type]
         plan = plan.plus(node)
     return plan
+
+
+def analyse_model(plan: LogicalPlan) -> LogicalPlan:
+    """Look at the model in every way that is declared for every run; the others are for `engine analyse`."""
+    return add_analyses(plan, [name for name, item in plan.spec.analysis.items() if item.when == "run"])
 
 
 def judge(plan: LogicalPlan) -> LogicalPlan:
@@ -271,6 +231,7 @@ PASSES: tuple[Pass, ...] = (
     evaluate_models,
     probe_model,
     judge,
+    analyse_model,
     package_model,
     promote_model,
 )
@@ -302,29 +263,4 @@ def _ingests(plan: LogicalPlan) -> tuple[str, ...]:
     return tuple(node.name for node in plan.nodes if node.kind in {"ingest", "checkout"})
 
 
-def _target_settings(train: TrainSpec) -> dict[str, Json]:
-    """Give what was declared of the target beyond the task; nothing of it by default, so that no key changes."""
-    declared: dict[str, Json] = {
-        "classes": [str(name) for name in train.classes],
-        "quantiles": list(train.quantiles or DEFAULT_QUANTILES) if train.task == "quantile" else [],
-        "group": train.group,
-        "weight": train.weight,
-        "class_weight": identity(train.class_weight),
-    }
-    return {key: value for key, value in declared.items() if value}
-
-
-def _training(plan: LogicalPlan, name: str, kind: str, params: Json, seed: int) -> LogicalNode:
-    settings: dict[str, Json] = {
-        "component": kind,
-        "params": params,
-        "task": plan.spec.train.task,
-        "seed": seed,
-        "program": plan.document,
-        "columns": list(choose_columns(plan.program, plan.spec.train)),
-        **_target_settings(plan.spec.train),
-    }
-    if name == "train" and plan.spec.train.calibration is not None:
-        settings["calibration"] = identity(plan.spec.train.calibration)
-    inputs = {"rows": "features", "split": "split"}
-    return LogicalNode(name, "train", inputs, settings, (("trainer", kind),), title=kind)
+__all__ = ["LogicalNode", "LogicalPlan", "build_logical", "fold", "fold_again", "tune_model"]

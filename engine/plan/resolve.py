@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.components import Catalogue
+from engine.components import Catalogue, Params
 from engine.contracts import Pin, SnapshotStore
-from engine.errors import EngineError
+from engine.errors import ConfigError, EngineError, Problem
+from engine.keys import digest_file
 from engine.plan.logical import LogicalPlan
-from engine.spec import SourceSpec
+from engine.spec import PipelineSpec, SourceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,11 @@ class Champion:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a plan takes from outside: what each source will read, and who is champion."""
+    """All that a plan takes from outside: what each source will read, who is champion, the content of files that train."""
 
     pins: Mapping[str, Pin]
     champion: Champion | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,23 @@ def resolve(plan: LogicalPlan, finder: Finder) -> Mapping[str, Pin]:
         return pins
     *others, last = sorted(failures, key=lambda error: error.exit_code)
     raise type(last)("\n".join([*map(str, others), last.message]), hint=last.hint)
+
+
+def resolve_files(spec: PipelineSpec, root: Path) -> dict[str, str]:
+    """Digest the project's files that trainers read; raises `ConfigError` for one that is not there."""
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    for section, declared in (("train", spec.train), ("baseline", spec.baseline)):
+        params = declared.params if declared is not None else None
+        for name in params.reads_files() if isinstance(params, Params) else ():
+            path = root / name
+            if path.is_file():
+                found[name] = digest_file(path)
+            else:
+                hint = "give paths relative to the project's folder"
+                problems.append(
+                    Problem(f"{section}.files", "there is no such file in the project", value=name, hint=hint)
+                )
+    if problems:
+        raise ConfigError(problems)
+    return found

@@ -44,12 +44,16 @@ class ChartText:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A named curve. `weights`, one a point, make markers that grow with them (counts of a calibration bin)."""
+    """A named curve. `weights`, one a point, make markers that grow with them (counts of a calibration bin).
+
+    `band` is a low and a high end for each point, shaded; `None` where there is no interval.
+    """
 
     name: str
     tone: Tone
     points: Sequence[Point]
     weights: Sequence[float] = ()
+    band: Sequence[Point | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,7 @@ def _curve(plot: Plot, series: Series, heaviest: float) -> Markup:
     weights = series.weights if len(series.weights) == len(series.points) else ()
     known = [(index, point) for index, point in enumerate(series.points) if len(finite(point)) == 2]
     places = [(plot.x(x), plot.y(y)) for _, (x, y) in known]
-    parts: list[Markup] = []
+    parts: list[Markup] = [_band(plot, series)]
     drawn = _thin(places)
     if len(drawn) > 1:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)
@@ -212,6 +216,20 @@ def _curve(plot: Plot, series: Series, heaviest: float) -> Markup:
     elif len(drawn) == 1:
         parts.append(marker(series.tone, *drawn[0], 3.6))
     return element("g", {"class": series.tone}, *parts)
+
+
+def _band(plot: Plot, series: Series) -> Markup:
+    """Shade between the lower and the upper ends, as far as there are both."""
+    ends = [
+        (plot.x(point[0]), plot.y(band[0]), plot.y(band[1]))
+        for point, band in zip(series.points, series.band, strict=False)
+        if band is not None and len(finite((*point, *band))) == 4
+    ]
+    if len(ends) < 2:
+        return NOTHING
+    lower = [f"{x:.1f} {low:.1f}" for x, low, _ in ends]
+    upper = [f"{x:.1f} {high:.1f}" for x, _, high in reversed(ends)]
+    return element("path", {"class": "area", "d": "M" + "L".join([*lower, *upper]) + "Z"})
 
 
 def _weighted(series: Series, point: Point, place: Point, weights: tuple[float, float]) -> Markup:

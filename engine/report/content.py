@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from engine.analysis_records import AnalysisDocument
 from engine.plan.model import ExecutionPlan
 from engine.records import RunRecord
 
@@ -62,12 +63,13 @@ class DataUsed(msgspec.Struct, frozen=True, kw_only=True):
 class ReportContent(msgspec.Struct, frozen=True, kw_only=True):
     """All that `render_report` needs. `evaluation` is the evaluation document as JSON, `reproduce` what to type.
 
-    `importance` is the model's own, by column; `previous` is the pipeline's run before this one.
+    `analyses` are by name; `importance` is the model's own, by column; `previous` is the pipeline's run before this one.
     """
 
     run: RunRecord
     plan: ExecutionPlan
     evaluation: Mapping[str, Any] | None = None
+    analyses: Mapping[str, AnalysisDocument] = {}
     importance: Mapping[str, float] = {}
     data: DataUsed = DataUsed()
     champion_name: str | None = None

@@ -6,6 +6,7 @@ Enters: `ReportContent`. Leaves: the page as text, well-formed XML as well as HT
 
 from __future__ import annotations
 
+from engine.report.analyses import analyses_section
 from engine.report.content import ReportContent
 from engine.report.data import data_section
 from engine.report.document import COMPLETE, Heading, render_document
@@ -30,6 +31,7 @@ def render_report(content: ReportContent) -> str:
         ("curves", "Curves", curves_section(content, evidence)),
         ("importance", "Importance", importance_section(content, evidence)),
         ("slices", "Slices", slices_section(content, evidence)),
+        ("analyses", "Analyses", analyses_section(content.analyses)),
         ("changes", "Changes", changes_section(content.run, content.previous)),
         ("reproduce", "Reproduce", reproduce_section(content)),
     )

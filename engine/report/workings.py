@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.records import NodeResult
+from engine.report.analyses import gather_fits
 from engine.report.blocks import (
     Row,
     absent,
@@ -34,7 +35,7 @@ def graph_section(content: ReportContent) -> Markup:
     worked = sum(node.seconds for node in content.run.nodes if node.state != "cached")
     spent = f"{format_seconds(worked)} of work in {format_seconds(content.run.seconds)}"
     told = f"{plural(len(content.plan.nodes), 'node')}, {cached} from the cache; {spent}."
-    picture = figure(Markup(draw_graph(content.plan, results, standalone=False)))
+    picture = figure(Markup(draw_graph(*gather_fits(content.plan, results), standalone=False)))
     nodes = [_node_row(node.name, results.get(node.name), node.kind) for node in content.plan.nodes]
     columns = name_columns(
         ("Node", "Kind", "State", "Time", "Peak memory", "Content", "Why"), numbers=("Time", "Peak memory")

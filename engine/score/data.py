@@ -28,6 +28,14 @@ def schema(facts: Facts) -> Finding:
 
 def beneficial(facts: Facts) -> Finding:
     """2. All features are beneficial."""
+    measured = {kind: facts.analyses[kind] for kind in ("ablation", "permutation") if kind in facts.analyses}
+    if measured:
+        run, document = measured.get("ablation") or measured["permutation"]
+        idle = [*document.facts.get("harmful", ()), *document.facts.get("useless", ())]
+        found = f"{document.kind} of run {run}: {document.summary}"
+        if not idle:
+            return Finding(1, found)
+        return Finding(0.5, found, f"`train.exclude: [{', '.join(idle[:5])}]`")
     if not facts.importance:
         return Finding(0, "no run has measured importance", "`engine run`")
     useless = sorted(name for name, value in facts.importance.items() if value <= 0)
@@ -35,7 +43,7 @@ def beneficial(facts: Facts) -> Finding:
     if useless:
         shown = ", ".join(useless[:5]) + (f" and {len(useless) - 5} more" if len(useless) > 5 else "")
         return Finding(
-            0.5, f"{found}; without any: {shown}", f"`train.exclude: [{', '.join(useless[:5])}]`, or the ablation"
+            0.5, f"{found}; without any: {shown}", "`analysis: {worth: {kind: ablation}}`, and `engine analyse`"
         )
     return Finding(1, f"{found}, and every one has some")
 

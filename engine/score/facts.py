@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.analysis_records import AnalysisDocument
 from engine.api import Declared
 from engine.errors import EngineError
 from engine.features.program import FeatureProgram
@@ -33,13 +34,26 @@ _CI_FILES = (
     "Jenkinsfile",
     "azure-pipelines.yml",
 )
-# Tables in which the engine's own loops write what they have looked at.
-_LOOP_TABLES = ("loop_ledger", "monitor_readings", "readings")
+# What the closed loop writes down of a pipeline, by table: decisions of ticks, alerts, messages that were sent.
+_LOOP = {
+    "ticks": "SELECT COUNT(*) AS n FROM loop_ledger WHERE pipeline = ?",
+    "alerts": "SELECT COUNT(*) AS n FROM monitor_alerts WHERE pipeline = ?",
+    "messages": (
+        "SELECT COUNT(*) AS n FROM monitor_deliveries JOIN monitor_alerts ON monitor_alerts.id = monitor_deliveries.alert "
+        "WHERE monitor_alerts.pipeline = ? AND monitor_deliveries.state = 'delivered'"
+    ),
+}
+_READ = "SELECT monitor, COUNT(*) AS n FROM monitor_readings WHERE pipeline = ? GROUP BY monitor"
+_SECTIONS = ("gates", "analysis", "monitors", "triggers", "notifiers", "trackers")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Evidence. `latest` is the last whole run of the pipeline; `declared` are kinds by section of the declaration."""
+    """Evidence. `latest` is the last whole run of the pipeline; `declared` are kinds by section of the declaration.
+
+    `looked` counts what the loop has written: readings by kind of monitor, and `ticks`, `alerts`, `messages`. `analyses` are
+    the last ones of each kind, with the id of the run that made them.
+    """
 
     spec: PipelineSpec
     program: FeatureProgram
@@ -55,6 +69,7 @@ class Facts:
     card: CardFacts = field(default_factory=CardFacts)
     ci_files: tuple[str, ...] = ()
     looked: Mapping[str, int] = field(default_factory=dict)
+    analyses: Mapping[str, tuple[str, AnalysisDocument]] = field(default_factory=dict)
     sweeps: int = 0
 
     def kinds(self, *sections: str) -> frozenset[str]:
@@ -65,10 +80,9 @@ class Facts:
         """Give the last run's results of the gates of these kinds."""
         return [gate for gate in self.latest.gates if gate.kind in kinds] if self.latest else []
 
-    @property
-    def loop_ran(self) -> bool:
-        """Whether the closed loop has looked at this pipeline at all."""
-        return any(self.looked.values())
+    def evaluated(self, section: str, kind: str) -> int:
+        """Count how often something declared has been looked at: a monitor by its readings, a trigger by the ticks."""
+        return self.looked.get(kind if section == "monitors" else "ticks", 0)
 
 
 def gather(declared: Declared, stores: Stores) -> Facts:
@@ -82,7 +96,7 @@ def gather(declared: Declared, stores: Stores) -> Facts:
     with suppress(EngineError):
         found["ledger"] = stores.registry.history(name)
         found["champion"] = stores.registry.alias(name, spec.registry.alias)
-        found["looked"] = _looked(stores, spec.name)
+        found["looked"] = _looked(stores, spec)
         found["sweeps"] = len(
             {run.sweep for run in stores.index.list_runs() if run.pipeline == spec.name and run.sweep}
         )
@@ -93,8 +107,9 @@ def gather(declared: Declared, stores: Stores) -> Facts:
     return Facts(
         spec=spec,
         program=declared.logical.program,
-        declared=_declared(declared),
+        declared=_declared(spec),
         latest=latest,
+        analyses=_analyses(stores, runs),
         runs=runs,
         evaluation=documents.read("evaluate", "evaluation.json") or {},
         importance=documents.read("train", "importance.json") or {},
@@ -117,18 +132,24 @@ def _runs(stores: Stores, pipeline: str) -> list[RunRecord]:
     return found
 
 
-def _declared(declared: Declared) -> dict[str, frozenset[str]]:
-    """Give the kinds of what is declared by name, for every section of the configuration that has kinds."""
-    sections: dict[str, frozenset[str]] = {}
-    for section, content in declared.config.values.items():
-        if not isinstance(content, Mapping):
-            continue
-        kinds = [item["kind"] for item in content.values() if isinstance(item, Mapping) and "kind" in item]
-        kinds += [str(content["kind"])] if "kind" in content else []
-        kinds += ["declared"] if content and not kinds else []
-        if kinds:
-            sections[str(section)] = frozenset(map(str, kinds))
-    return sections
+def _declared(spec: PipelineSpec) -> dict[str, frozenset[str]]:
+    """Give the kinds of what is declared by name, for every section that has kinds; a rollout has none."""
+    found: dict[str, frozenset[str]] = {}
+    for section in _SECTIONS:
+        items: Mapping[str, Any] = getattr(spec, section)
+        if items:
+            found[section] = frozenset(item.kind for item in items.values())
+    return found | ({"rollout": frozenset({"declared"})} if spec.rollout is not None else {})
+
+
+def _analyses(stores: Stores, runs: Sequence[RunRecord]) -> dict[str, tuple[str, AnalysisDocument]]:
+    """Give the newest analysis of each kind among the last runs."""
+    found: dict[str, tuple[str, AnalysisDocument]] = {}
+    for run in runs:
+        if run.sample is None and any(node.kind == "analysis" for node in run.nodes):
+            for document in Documents(stores.artefacts, {node.name: node for node in run.nodes}).analyses().values():
+                found.setdefault(document.kind, (run.run_id, document))
+    return found
 
 
 def _run_cases(declared: Declared) -> tuple[FeatureCaseResult, ...]:
@@ -139,13 +160,13 @@ def _run_cases(declared: Declared) -> tuple[FeatureCaseResult, ...]:
     return tuple(run_cases(declared.spec.tests, declared.logical.compiled))
 
 
-def _looked(stores: Stores, pipeline: str) -> dict[str, int]:
-    """Count what monitors and triggers have written down about the pipeline, by table."""
-    found: dict[str, int] = {}
-    for table in _LOOP_TABLES:
-        with suppress(EngineError):
-            query = f"SELECT COUNT(*) AS n FROM {table} WHERE pipeline = ?"  # noqa: S608 - our own names
-            found[table] = int(stores.database.query(query, (pipeline,))[0]["n"])
+def _looked(stores: Stores, spec: PipelineSpec) -> dict[str, int]:
+    """Count what the loop has written down about the pipeline."""
+    found = {what: int(stores.database.query(query, (spec.name,))[0]["n"]) for what, query in _LOOP.items()}
+    for row in stores.database.query(_READ, (spec.name,)):
+        monitor = spec.monitors.get(str(row["monitor"]))
+        if monitor is not None:
+            found[monitor.kind] = found.get(monitor.kind, 0) + int(row["n"])
     return found
 
 

@@ -42,13 +42,20 @@ def by_gate(gates: Sequence[GateResult], add: str) -> Finding:
 
 
 def by_loop(facts: Facts, kinds: Sequence[str], sections: Sequence[str], add: str) -> Finding:
-    """Judge by what is declared of monitors or triggers, and whether the loop has looked: declared 0.5, looked at 1."""
-    found = sorted(kind for kind in facts.kinds(*sections) if any(word in kind for word in kinds))
+    """Judge by what is declared of monitors or triggers, and whether it has been looked at: declared 0.5, looked at 1.
+
+    `kinds` are parts of the kinds' names.
+    """
+    found = {
+        kind: facts.evaluated(section, kind)
+        for section in sections
+        for kind in sorted(facts.kinds(section))
+        if any(word in kind for word in kinds)
+    }
     if not found:
         return Finding(0, f"nothing of the kind is declared under {' or '.join(sections)}", add)
     words = f"declared: {', '.join(found)}"
-    if facts.loop_ran:
-        return Finding(1, f"{words}; evaluated {sum(facts.looked.values())} times")
-    return Finding(
-        0.5, f"{words}; never evaluated yet", "run `engine tick` from cron, so that it is looked at by itself"
-    )
+    if any(found.values()):
+        return Finding(1, f"{words}; looked at {sum(found.values())} times")
+    do = "`engine monitor pipeline=…`" if "monitors" in sections else "`engine tick`"
+    return Finding(0.5, f"{words}; never looked at yet", f"run {do}, from cron, so that it is looked at by itself")

@@ -23,14 +23,14 @@ def reviewed(facts: Facts) -> Finding:
 def proxies(facts: Facts) -> Finding:
     """2. Offline proxy metrics correlate with actual online impact metrics."""
     add = "a monitor of realised performance, and `POST /feedback`: `monitors: {quality: {kind: performance}}`"
-    return by_loop(facts, ("performance", "outcome", "realised", "feedback"), ("monitors", "rollout"), add)
+    return by_loop(facts, ("performance", "concept"), ("monitors",), add)
 
 
 def tuned(facts: Facts) -> Finding:
     """3. All hyperparameters have been tuned."""
     if facts.sweeps:
         return Finding(1, f"{facts.sweeps} sweeps over parameters are in the index of runs")
-    add = "`engine sweep pipeline=… 'train.params.num_leaves=choice(15,31,63)'`"
+    add = "`engine run -m pipeline=… train.params.num_leaves=15,31,63`"
     tried = {str(sorted(run.overrides)) for run in facts.runs if run.overrides}
     if len(tried) > 1:
         return Finding(0.5, f"{len(tried)} settings were tried by hand", add)
@@ -39,18 +39,16 @@ def tuned(facts: Facts) -> Finding:
 
 def staleness(facts: Facts) -> Finding:
     """4. The impact of model staleness is known."""
-    curve = next(
-        (facts.evaluation.get(name) for name in ("decay", "decay_curve", "ageing") if facts.evaluation.get(name)), None
-    )
-    if curve:
-        return Finding(1, "every run measures how a model does by its age (decay curve)")
+    add = "`analysis: {age: {kind: decay, step: 30d}}`, and `engine analyse`"
+    if "decay" in facts.analyses:
+        run, document = facts.analyses["decay"]
+        found = f"decay curve of run {run}: {document.summary}"
+        if facts.kinds("triggers") & {"staleness", "cron"}:
+            return Finding(1, f"{found} A trigger retrains by age")
+        return Finding(0.5, found, "act on it: `triggers: {old: {kind: staleness, older_than: 45d}}`")
     if facts.kinds("triggers"):
-        return Finding(
-            0.5,
-            "retraining is triggered, and what age costs was not measured",
-            "`evaluate.decay: …`, or `engine backtest`",
-        )
-    return Finding(0, "what age costs was not measured", "`evaluate.decay: …`, or `engine backtest`")
+        return Finding(0.5, "retraining is triggered, and what age costs was not measured", add)
+    return Finding(0, "what age costs was not measured", add)
 
 
 def simpler(facts: Facts) -> Finding:

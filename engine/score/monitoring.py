@@ -10,26 +10,29 @@ _BOTH = ("monitors", "triggers")
 
 def dependencies(facts: Facts) -> Finding:
     """1. Dependency changes result in notification."""
-    told = sorted(facts.kinds("notify", "notifiers", "alerts", "notifications"))
+    told = sorted(facts.kinds("notifiers"))
     fresh = [name for name, source in facts.spec.sources.items() if any(item.freshness for item in source.expect)]
-    watched = by_loop(facts, ("data", "schema", "freshness", "commit", "quality"), _BOTH, "")
+    watched = by_loop(facts, ("quality", "drift", "commit"), _BOTH, "")
     parts = [f"freshness of {', '.join(fresh)} is expected"] if fresh else []
     parts += [watched.found] if watched.score else []
-    parts += [f"people are told by {', '.join(told)}"] if told else []
+    sent = f" ({facts.looked['messages']} messages sent)" if facts.looked.get("messages") else ""
+    parts += [f"people are told by {', '.join(told)}{sent}"] if told else []
     if told and watched.score == 1:
         return Finding(1, "; ".join(parts))
-    add = "a monitor of the data and somebody to tell: `monitors: {data: {kind: data_quality}}`, `notify: …`"
-    return Finding(0.5 if parts else 0, "; ".join(parts) or "nobody is told when a source changes", add)
+    add = "`monitors: default`, and somebody to tell: `notifiers: {team: {kind: webhook, url: …}}`"
+    return Finding(
+        0.5 if parts else 0, "; ".join(parts) or "nobody is told when a source changes", watched.add if told else add
+    )
 
 
 def invariants(facts: Facts) -> Finding:
     """2. Data invariants hold in training and serving inputs."""
     validated = any(gate.status == "pass" for gate in facts.gates("data_validation"))
-    served = by_loop(facts, ("quality", "drift", "schema"), ("monitors",), "")
+    served = by_loop(facts, ("quality", "drift"), ("monitors",), "")
     found = "training data is validated before it is published" if validated else "no validation passed a gate"
     if validated and served.score:
         return Finding(max(served.score, 0.5), f"{found}; serving: {served.found}", served.add)
-    add = "watch what is served too: `monitors: {inputs: {kind: data_quality}}`"
+    add = "watch what is served too: `monitors: default`, and `engine monitor pipeline=…`"
     return Finding(0.5 if validated or served.score else 0, f"{found}; serving: {served.found}", add)
 
 
@@ -45,9 +48,7 @@ def skew(facts: Facts) -> Finding:
 
 def stale(facts: Facts) -> Finding:
     """4. Models are not too stale."""
-    return by_loop(
-        facts, ("stale", "age", "cron"), _BOTH, "`triggers: {weekly: {kind: cron, schedule: '0 6 * * mon'}}`"
-    )
+    return by_loop(facts, ("stale", "cron"), _BOTH, "`triggers: {old: {kind: staleness, older_than: 45d}}`")
 
 
 def stable(facts: Facts) -> Finding:
@@ -67,7 +68,7 @@ def stable(facts: Facts) -> Finding:
 def speed(facts: Facts) -> Finding:
     """6. The model has not experienced regressions in training speed, serving latency, throughput, or memory."""
     gates = facts.gates("latency", "size")
-    service = by_loop(facts, ("service", "health", "latency"), ("monitors",), "")
+    service = by_loop(facts, ("service",), ("monitors",), "")
     timed = sum(run.status == "succeeded" for run in facts.runs)
     if gates and service.score == 1:
         return Finding(1, f"{by_gate(gates, '').found}; {service.found}")
@@ -80,7 +81,7 @@ def speed(facts: Facts) -> Finding:
 def quality(facts: Facts) -> Finding:
     """7. The model has not experienced a regression in prediction quality on served data."""
     add = "realised performance as labels mature: `monitors: {quality: {kind: performance}}`"
-    return by_loop(facts, ("performance", "calibration", "concept", "realised"), _BOTH, add)
+    return by_loop(facts, ("performance", "calibration", "concept"), _BOTH, add)
 
 
 QUESTIONS = (

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from engine.spec.analysis import AnalysisSpec
 from engine.spec.base import Duration, Identifier, NonNegativeInt, PositiveInt, Prose, Spec
 from engine.spec.cases import FeatureTestSpec
 from engine.spec.features import FeatureSpec, LabelSpec, SpineSpec
@@ -42,6 +43,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     baseline: BaselineSpec | None = None
     evaluate: EvaluateSpec = EvaluateSpec()
     gates: dict[Identifier, GateSpec] = {}
+    analysis: dict[Identifier, AnalysisSpec] = {}
     trackers: dict[Identifier, TrackerSpec] = {}
     registry: RegistrySpec = RegistrySpec()
     watch: WatchSpec = WatchSpec()

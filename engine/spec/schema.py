@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from engine.spec.analysis import AnalysisSpec
 from engine.spec.base import Identifier
 from engine.spec.features import FEATURE_KINDS
 from engine.spec.monitoring import MonitorSpec, NotifierSpec
@@ -40,6 +41,7 @@ COMPONENT_KEYS: dict[str, tuple[str, type[msgspec.Struct], bool]] = {
     "train": ("trainer", TrainSpec, False),
     "baseline": ("trainer", BaselineSpec, False),
     "gates": ("gate", GateSpec, True),
+    "analysis": ("analysis", AnalysisSpec, True),
     "triggers": ("trigger", TriggerSpec, True),
     "monitors": ("monitor", MonitorSpec, True),
     "notifiers": ("notifier", NotifierSpec, True),
@@ -181,8 +183,10 @@ def _named(one: Schema) -> Schema:
 
 def _with_default(schema: Schema, key: str) -> Schema:
     """An optional component may be switched off with null; optional many are empty by default; monitors have a full set."""
-    if key == "monitors":
-        return {"anyOf": [{"const": "default", "description": "the full set"}, schema], "default": {}}
+    if key in {"monitors", "analysis"}:
+        # What holds for a mapping says nothing of a text, so a mistake inside is told at its own place.
+        full_set = {"if": {"type": "string"}, "then": {"const": "default", "description": "the full set"}}
+        return {**schema, **full_set, "type": ["object", "string"], "default": {}}
     if COMPONENT_KEYS[key][2]:
         return {**schema, "default": {}}
     return {"anyOf": [schema, {"type": "null"}], "default": None}

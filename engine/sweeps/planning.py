@@ -20,7 +20,7 @@ from engine.evaluation.names import METRIC_NAMES, check_metrics, choose_metrics,
 from engine.locations import Stores
 from engine.plan.compile import compile_plan
 from engine.plan.logical import LogicalPlan, fold_again, tune_model
-from engine.plan.resolve import Champion, Finder, Inputs, resolve
+from engine.plan.resolve import Champion, Finder, Inputs, resolve, resolve_files
 from engine.project import Project
 from engine.records import ModelVersion
 from engine.spec import PipelineSpec, SettingsSpec
@@ -112,7 +112,8 @@ class TrialPlanner:
 
     def _plan(self, declared: Declared, metrics: tuple[str, ...]) -> Planned:
         stores = self._open(declared.settings)
-        inputs = Inputs(self._resolve(declared, stores), self._champion(declared.spec, stores))
+        files = resolve_files(declared.spec, self._project.root)
+        inputs = Inputs(self._resolve(declared, stores), self._champion(declared.spec, stores), files)
         logical = tune_model(declared.logical, metrics)
         plan = compile_plan(logical, inputs, declared.catalogue, declared.settings.execute, self._sample)
         return Planned(declared, stores, inputs, plan)

@@ -22,8 +22,9 @@ Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 class CommandParams(Params, frozen=True, kw_only=True):
     """`train` and `score` are programs with their arguments, run without a shell in a folder that holds copies of `files`.
 
-    `files` (paths relative to the project) are copied into the model, so that it scores anywhere. Their content is no part of
-    a node's key: raise `version` when they change. `params` are handed on. Standard error is shown while training.
+    `files` (paths relative to the project) are copied into the model, so that it scores anywhere; their content is part of the
+    training's key. `version` stands for what the program reads beyond them: change it to train again. `params` are handed on.
+    Standard error is shown while training.
     """
 
     train: Command
@@ -40,6 +41,10 @@ class CommandParams(Params, frozen=True, kw_only=True):
         for name in self.files:
             if name.startswith("/") or ".." in name.split("/"):
                 raise ValueError(f"`files`: {name!r} leaves the project; give paths relative to it")
+
+    def reads_files(self) -> tuple[str, ...]:
+        """The program's own files."""
+        return self.files
 
 
 def build(params: CommandParams) -> Trainer:

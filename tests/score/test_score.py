@@ -76,7 +76,8 @@ def test_gates_count_by_what_they_showed(
 def test_what_is_declared_counts_half_until_it_has_looked(nothing: Facts) -> None:
     declared = replace(nothing, declared={**nothing.declared, "monitors": frozenset({"performance", "staleness"})})
     assert points(declared, "served data") == 0.5
-    assert points(replace(declared, looked={"loop_ledger": 3}), "served data") == 1
+    assert points(replace(declared, looked={"drift": 3, "ticks": 3}), "served data") == 0.5, "others were looked at"
+    assert points(replace(declared, looked={"performance": 3}), "served data") == 1
     assert points(declared, "too stale") == 0.5
 
 
