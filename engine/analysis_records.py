@@ -32,9 +32,13 @@ class AnalysisSeries(Record, frozen=True, kw_only=True):
 
 
 class AnalysisChart(Record, frozen=True, kw_only=True):
-    """`intervals`: a line a name; `bars`: from zero; `curve`: over `x`, with its interval as a band. `reference`: a dashed line."""
+    """One picture, by kind.
 
-    kind: Literal["intervals", "bars", "curve"]
+    `intervals`: a line a name; `bars`: from zero; `curve`: over `x`, with its interval as a band; `matrix`: a series a row, a
+    point a column, each a share and a count. `reference`: a dashed line.
+    """
+
+    kind: Literal["intervals", "bars", "curve", "matrix"]
     title: str
     x: str = ""
     y: str = ""

@@ -20,6 +20,8 @@ from engine.modelling import (
     FitRequest,
     Matrix,
     Measured,
+    PartedRows,
+    PartedTrainer,
     Predictor,
     Progress,
     Splitter,
@@ -200,7 +202,7 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a node's body may look: everything that is not part of its key."""
+    """Where a node's body may look: everything that is not part of its key. `cluster` is a Dask scheduler's address, if any."""
 
     root: Path
     snapshots: str
@@ -208,6 +210,7 @@ class Place:
     plugins: tuple[str, ...]
     threads: int
     run_id: str
+    cluster: str | None = None
 
 
 class Parts(Protocol):
@@ -327,7 +330,9 @@ __all__ = [
     "Measured",
     "Miss",
     "ObjectStat",
+    "PartedRows",
     "PartedSource",
+    "PartedTrainer",
     "Parts",
     "Pin",
     "Place",

@@ -105,7 +105,7 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class OnnxTrainer(Protocol):
-    """A trainer whose models can be written as ONNX: `x` (n, k) float64 to `prediction` (n,) float64."""
+    """A trainer whose models can be written as ONNX: `x` (n, k) float64 to `prediction`, of the shape `Predictor` says."""
 
     def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
         """Write a model; raises `UsageError` for one that has no counterpart."""
@@ -116,6 +116,7 @@ class OnnxTrainer(Protocol):
 class FitRequest:
     """What a training gets besides its rows. `threads` never changes the result; `classes` and `quantiles` as in `Target`.
 
+    `cluster` is the address of the Dask scheduler that the run uses, if any.
     `measured` hears the validation loss of each round, of trainers that go in rounds.
     """
 
@@ -126,6 +127,32 @@ class FitRequest:
     measured: Measured = UNMEASURED
     classes: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
+    cluster: str | None = None
+
+
+class PartedRows(Protocol):
+    """Rows on disk that any machine which sees the artefact store can read a part of; it can be pickled."""
+
+    def count(self, part: str) -> int:
+        """Count the rows of `train`, `validation` or `calibration`."""
+        ...
+
+    def labels(self, part: str) -> np.ndarray:
+        """Read the labels of a part alone, (n,), as in `Matrix`."""
+        ...
+
+    def read(self, part: str, index: int = 0, of: int = 1) -> Matrix:
+        """Read and encode one of so many shares of a part, in order; queries of a ranking stay whole."""
+        ...
+
+
+@runtime_checkable
+class PartedTrainer(Protocol):
+    """A trainer whose rows need not fit into one machine's memory. Its `train` fits rows in memory as any other's does."""
+
+    def train_parts(self, rows: PartedRows, columns: tuple[str, ...], fit: FitRequest) -> Mapping[str, bytes]:
+        """As `Trainer.train`, reading rows where they are needed."""
+        ...
 
 
 class Splitter(Protocol):

@@ -130,7 +130,8 @@ def reproduce_commands(record: RunRecord) -> tuple[str, ...]:
     checkout = (f"git checkout {record.git.commit}",) if record.git.commit else ()
     overrides = " ".join(_quote(item) for item in record.overrides)
     pins = " ".join(f"sources.{pin.source}.ref={pin.commit}" for pin in record.snapshots)
-    return (*checkout, f"engine run {overrides}", *((f"engine run {overrides} {pins}",) if pins else ()))
+    verb = "analyse" if record.command[:2] == ("engine", "analyse") else "run"
+    return (*checkout, f"engine {verb} {overrides}", *((f"engine {verb} {overrides} {pins}",) if pins else ()))
 
 
 def _quote(text: str) -> str:

@@ -250,4 +250,5 @@ def place_of(planned: Planned, run_id: str) -> Place:
         plugins=planned.plugins,
         threads=settings.execute.threads or os.cpu_count() or 1,
         run_id=run_id,
+        cluster=settings.dask.address,
     )

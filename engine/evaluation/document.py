@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.analysis_records import AnalysisChart
 from engine.records import Metric, Record
 
 DOCUMENT_VERSION = 1
@@ -101,7 +102,9 @@ class SliceMetric(Record, frozen=True, kw_only=True):
 
 
 class EvaluationDocument(Record, frozen=True, kw_only=True):
-    """`evaluation.json`. `left_out_slices` counts, by column, the smallest slices beyond those listed.
+    """`evaluation.json`. `charts` are the task's own, beside the curves.
+
+    `left_out_slices` counts, by column, the smallest slices beyond those listed.
 
     `refusals` say why the champion was not scored, `refused` by model why its scores do not count.
     """
@@ -123,6 +126,7 @@ class EvaluationDocument(Record, frozen=True, kw_only=True):
     min_slice_rows: int = 1
     models: dict[str, ModelEvaluation] = {}
     differences: dict[str, dict[str, PairedDifference]] = {}
+    charts: tuple[AnalysisChart, ...] = ()
     slices: tuple[SliceMetric, ...] = ()
     left_out_slices: dict[str, int] = {}
     refusals: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from engine.evaluation.bootstrap import Drawn, Resampling, difference_of, draw, 
 from engine.evaluation.curves import curves_of, histogram_of
 from engine.evaluation.document import EvaluationDocument, ModelEvaluation
 from engine.evaluation.names import BINARY, choose_metrics
+from engine.evaluation.pictures import pictures_of
 from engine.evaluation.slices import SlicePlan, measure_slices
 from engine.spec import EvaluateSpec
 
@@ -64,6 +65,7 @@ def evaluate_scores(
             for model, item in drawn.items()
             if model != "challenger"
         },
+        charts=pictures_of(target, present),
         slices=measured,
         left_out_slices=left_out,
         refusals=tuple(refusals),

@@ -120,7 +120,13 @@ class Attempts:
             inputs=dict(self.inputs),
             out=str(staged),
             place=Whereabouts(
-                str(place.root), place.snapshots, place.artefacts, place.plugins, place.threads, place.run_id
+                str(place.root),
+                place.snapshots,
+                place.artefacts,
+                place.plugins,
+                place.threads,
+                place.run_id,
+                place.cluster,
             ),
             measure=task.measure,
             beside=link.beside(),

@@ -51,6 +51,7 @@ class Whereabouts(msgspec.Struct, frozen=True):
     plugins: tuple[str, ...]
     threads: int
     run_id: str
+    cluster: str | None = None
 
 
 class Assignment(Message, frozen=True, kw_only=True):

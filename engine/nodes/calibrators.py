@@ -21,7 +21,7 @@ from engine.errors import DataError
 
 Floats = NDArray[np.float64]
 MIN_ROWS = 20
-_EDGE = 1e-12  # the log-odds of 0 and 1 are infinite
+EDGE = 1e-12  # the log-odds of 0 and 1 are infinite
 _LANES = 64
 
 
@@ -45,7 +45,7 @@ class Curve:
             found: Floats = np.where(score >= 0, 1.0, tail) / (1.0 + tail)
             return found
 
-        return _steady(chance, np.clip(p, _EDGE, 1 - _EDGE))
+        return _steady(chance, np.clip(p, EDGE, 1 - EDGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def fit_calibrator(method: str, prediction: Floats, y: Floats) -> Calibrator:
 def _fit(method: str, p: Floats, y: Floats) -> Curve:
     if method == "isotonic":
         return _fit_isotonic(p, y)
-    kept = np.clip(p, _EDGE, 1 - _EDGE)
+    kept = np.clip(p, EDGE, 1 - EDGE)
     below, above = np.log(kept), -np.log1p(-kept)
     positives = float(y.sum())
     # Platt's targets: never quite 0 or 1, so that separable rows have a finite fit.

@@ -21,9 +21,11 @@ from engine.components import Catalogue, library_version, load_catalogue
 from engine.errors import IntegrityError, UsageError
 from engine.model_records import ExportAnswer
 from engine.modelling import OnnxTrainer
+from engine.nodes.calibrators import calibrator_from_json
 from engine.nodes.frames import read_document
 from engine.nodes.matrix import CALIBRATION, LoadedModel, load_model, model_files
 from engine.nodes.mlflow_model import feature_columns, golden_frame, load_folder
+from engine.nodes.onnx_calibration import calibrate_onnx
 from engine.package_format import check_readable
 from engine.records import ModelVersion
 
@@ -105,11 +107,11 @@ def _write_onnx(export: Export, model: LoadedModel, catalogue: Catalogue) -> tup
         raise UsageError(
             f"models of the trainer `{name}` cannot be written as ONNX", hint="export with --format mlflow"
         )
-    if (export.folder / CALIBRATION).is_file():
-        raise UsageError("a calibrated model cannot be written as ONNX", hint="export with --format mlflow")
     runtime = _need("onnxruntime", "onnx")
     _need("onnx", "onnx")
     content = trainer.to_onnx(model_files(export.folder))
+    if (export.folder / CALIBRATION).is_file():
+        content = calibrate_onnx(content, calibrator_from_json(read_document(export.folder / CALIBRATION)))
     export.target.parent.mkdir(parents=True, exist_ok=True)
     export.target.write_bytes(content)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])

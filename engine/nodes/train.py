@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 
 from engine.components import load_catalogue
-from engine.contracts import FitRequest, Trainer, Work
+from engine.contracts import FitRequest, PartedTrainer, Trainer, Work
 from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.calibrators import fit_calibrator
 from engine.nodes.frames import write_document
 from engine.nodes.matrix import CALIBRATION
+from engine.nodes.parted import RowsOnDisk, prepare_parted
 from engine.nodes.prepared import prepare_rows
 
 
@@ -27,9 +28,13 @@ def train_model(work: Work) -> Mapping[str, Json]:
     settings: Any = work.settings
     program = FeatureProgram.from_json(settings["program"])
     columns = settings["columns"]
-    prepared = prepare_rows(work, program, columns)
     component = load_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
+    parted: RowsOnDisk | None = None
+    if isinstance(trainer, PartedTrainer) and "share" not in settings:
+        parted, prepared = prepare_parted(work, program, columns)
+    else:
+        prepared = prepare_rows(work, program, columns)
     target = prepared.target
     request = FitRequest(
         target.task,
@@ -39,9 +44,13 @@ def train_model(work: Work) -> Mapping[str, Json]:
         work.measured,
         target.classes,
         target.quantiles,
+        work.place.cluster,
     )
     work.progress("fitting", prepared.rows, None)
-    files = trainer.train(prepared.train, prepared.held, request)
+    if parted is not None and isinstance(trainer, PartedTrainer):
+        files = trainer.train_parts(parted, tuple(columns), request)
+    else:
+        files = trainer.train(prepared.train, prepared.held, request)
     if settings.get("calibration"):
         work.progress("calibrating", prepared.calibration_rows, None)
         prediction = trainer.load(files).predict(prepared.kept.x)

@@ -38,6 +38,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "train": (
         "nodes/train.py",
         "nodes/prepared.py",
+        "nodes/parted.py",
         "nodes/target.py",
         "nodes/calibrators.py",
         "nodes/frames.py",

@@ -18,6 +18,7 @@ from engine.report.blocks import Row, figure, folded, name_columns, paragraph, s
 from engine.report.charts import ChartText, Reference, Series, Tone, line_chart
 from engine.report.evidence import metric_words
 from engine.report.markup import NOTHING, Markup, element, join, text
+from engine.report.matrices import matrix_chart
 from engine.report.numbers import MISSING, format_interval, format_number, plural
 from engine.report.rowcharts import Bar, Interval, bar_chart, interval_chart
 
@@ -38,7 +39,7 @@ def _analysis(name: str, document: AnalysisDocument) -> Markup:
     scored = f"{plural(document.n, 'row')} of {document.part}" if document.part else plural(document.n, "row")
     level = f", {100 * document.level:g}\u00a0% intervals" if document.level else ""
     metric = f"; {metric_words(document.metric)}" if document.metric else ""
-    charts = [figure(drawn) for chart in document.charts for drawn in _draw(chart)]
+    charts = [figure(drawn) for chart in document.charts for drawn in draw_chart(chart)]
     css = "charts two" if len(charts) != 3 else "charts"
     return join(
         (
@@ -52,12 +53,14 @@ def _analysis(name: str, document: AnalysisDocument) -> Markup:
     )
 
 
-def _draw(chart: AnalysisChart) -> list[Markup]:
+def draw_chart(chart: AnalysisChart) -> list[Markup]:
     """Draw one chart; a long list is cut into several of the same scale."""
     title = metric_title(chart.title)
     match chart.kind:
         case "curve":
             return [_curve(title, chart)]
+        case "matrix":
+            return [matrix_chart(title, chart)]
         case "bars":
             bars = [Bar(point.name, point.value, format_number(point.value)) for point in _points(chart)]
             return [bar_chart(ChartText(title, "", "", _spoken(chart)), bars)]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from engine.analysis_records import AnalysisChart
 from engine.evaluation.document import (
     Curves,
     EvaluationDocument,
@@ -64,6 +65,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     differences: Mapping[Tone, Mapping[str, PairedDifference]] = {}
     curves: Mapping[Tone, Curves] = {}
     histogram: Histogram = Histogram()
+    charts: tuple[AnalysisChart, ...] = ()
     slices: tuple[SliceMetric, ...] = ()
     left_out_slices: Mapping[str, int] = {}
     refusals: tuple[str, ...] = ()
@@ -140,6 +142,7 @@ def _documented(document: EvaluationDocument) -> Evidence:
         differences={role: document.differences[role] for role in ROLES if document.differences.get(role)},
         curves={role: model.curves for role, model in models.items()},
         histogram=models["challenger"].histogram if "challenger" in models else Histogram(),
+        charts=document.charts,
         slices=document.slices,
         left_out_slices=document.left_out_slices,
         refusals=document.refusals,

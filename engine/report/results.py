@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from engine.report.analyses import draw_chart
 from engine.report.axes import pad_domain
 from engine.report.blocks import Row, absent, figure, name_columns, paragraph, section, table
 from engine.report.charts import DIAGONAL, ChartText, Reference, Series, Tone, histogram, line_chart, nice_limit
@@ -45,6 +46,7 @@ def curves_section(content: ReportContent, evidence: Evidence) -> Markup:
         _scores(evidence),
     )
     charts = [figure(chart) for chart in drawn if chart]
+    charts += [figure(chart) for one in evidence.charts for chart in draw_chart(one)]
     if not charts:
         return section("curves", "Curves", absent("The evaluation has no curves."))
     # Three fit side by side; two or four are neater in pairs.

@@ -128,6 +128,11 @@ def _judged(run: RunRecord) -> Ruling:
             return Ruling("Rejected", _against(blocking, "fail", "failed"), "bad")
         case "inconclusive":
             return Ruling("Inconclusive", _against(blocking, "inconclusive", "could not decide"), "unsure")
+        case None if run.command[:2] == ("engine", "analyse"):
+            looked = sum(node.kind == "analysis" and node.state in {"ran", "cached"} for node in run.nodes)
+            return Ruling(
+                "Analysed", f"{looked} {'analysis' if looked == 1 else 'analyses'}; nothing was judged.", "good"
+            )
         case None:
             return Ruling("Finished", "The run ended without a verdict: no gate was asked.", "unsure")
 

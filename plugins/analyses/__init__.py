@@ -39,7 +39,7 @@ class WeakSlicesParams(Params, frozen=True, kw_only=True):
     depth: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
     bins: Annotated[int, msgspec.Meta(ge=2, le=20)] = 4
     values: Annotated[int, msgspec.Meta(ge=2, le=200)] = 25
-    min_rows: Annotated[int, msgspec.Meta(ge=20)] = 100
+    min_rows: Annotated[int, msgspec.Meta(ge=20)] = 50
     confirm: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
     measure: Literal["loss", "bias"] = "loss"
 

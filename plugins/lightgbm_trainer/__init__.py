@@ -89,6 +89,17 @@ class LightGbmParams(Params, frozen=True, kw_only=True):
                 raise ValueError(_refusal(name))
 
 
+class DistributedParams(LightGbmParams, frozen=True, kw_only=True):
+    """As `lightgbm`, with rows that stay on disk: each of `workers` Dask workers reads and bins its own share of them.
+
+    `workers` decides the result, as rows are summed by share; the same number gives the same bits. They are those of
+    `dask.address`, each with a free slot, or processes started here. Without stopping early, trees after the best round on the
+    validation rows are cut off (`early_stopping: 0` keeps all).
+    """
+
+    workers: Annotated[int, msgspec.Meta(ge=2, le=1024)] = 2
+
+
 def _refusal(name: str) -> str:
     """Say why a parameter is not taken.
 
@@ -117,7 +128,19 @@ def build(params: LightGbmParams) -> Trainer:
     return LightGbmTrainer(params)
 
 
+def build_distributed(params: DistributedParams) -> Trainer:
+    """Make the distributed trainer."""
+    from .distributed_trainer import DistributedTrainer  # noqa: PLC0415 - start-up, as above
+
+    return DistributedTrainer(params)
+
+
 def components() -> tuple[Component, ...]:
     """Contribute the trainer."""
     doc = "gradient-boosted trees (LightGBM), bit for bit the same for any number of threads"
-    return (Component("trainer", "lightgbm", LightGbmParams, build, ("lightgbm", "numpy"), doc, prewarm=prewarm),)
+    apart = "the same on several Dask workers, for rows beyond one machine's memory"
+    libraries = ("lightgbm", "numpy")
+    return (
+        Component("trainer", "lightgbm", LightGbmParams, build, libraries, doc, prewarm=prewarm),
+        Component("trainer", "lightgbm_distributed", DistributedParams, build_distributed, libraries, apart),
+    )

@@ -62,14 +62,11 @@ class LightGbmTrainer:
         tell_empty_columns(train, fit.progress)
         train, validation = by_query(train), by_query(validation)
         settings = self._settings(objective, train, fit)
-        columns = json.dumps(list(train.names), ensure_ascii=False)
-        files = {_COLUMNS: columns.encode()}
-        if fit.quantiles:
-            files[_LEVELS] = json.dumps(list(fit.quantiles)).encode()
+        files = put_documents(train.names, fit.quantiles)
         for index, level in enumerate(fit.quantiles or (None,)):
             own = settings if level is None else {**settings, "alpha": level}
             stage = Stage(fit, index, max(1, len(fit.quantiles)))
-            files[_name(index)] = self._boost(train, validation, own, stage).encode()
+            files[model_file(index)] = self._boost(train, validation, own, stage).encode()
         return files
 
     def load(self, files: Mapping[str, bytes]) -> Predictor:
@@ -91,11 +88,10 @@ class LightGbmTrainer:
         from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
 
         boosters = _read_boosters(files)
-        if len(boosters) > 1 or _is_quantiles(files):
-            raise UsageError(
-                "models of several quantiles cannot be written as ONNX", hint="export with --format mlflow"
-            )
-        return trees_to_onnx(boosters[0].dump_model())
+        if _is_quantiles(files) and len(boosters) == 1:
+            hint = "train it as a regression with `objective: quantile`, or export with --format mlflow"
+            raise UsageError("a model of a single quantile cannot be written as ONNX", hint=hint)
+        return trees_to_onnx([booster.dump_model() for booster in boosters])
 
     def _objective(self, task: str) -> str:
         allowed = _OBJECTIVES[task]
@@ -253,15 +249,25 @@ class QuantilePredictor:
 
 
 def normalise(text: str) -> str:
-    r"""Take the number of threads, which is not a property of the model, out of its text.
+    r"""Take the number of threads and who trained with whom, which are no properties of the model, out of its text.
 
     >>> normalise("[seed: 1]\n[num_threads: 2]\n[verbosity: -1]\n")
     '[seed: 1]\n[verbosity: -1]\n'
     """
-    return re.sub(r"^\[num_threads: .*\]\n", "", text, flags=re.MULTILINE)
+    places = "num_threads|machines|local_listen_port|time_out|num_machines|pre_partition|tree_learner"
+    return re.sub(rf"^\[(?:{places}): .*\]\n", "", text, flags=re.MULTILINE)
 
 
-def _name(index: int) -> str:
+def put_documents(names: Sequence[str], quantiles: Sequence[float]) -> dict[str, bytes]:
+    """Give the files beside the trees: the columns' true names, and the levels when there are any."""
+    files = {_COLUMNS: json.dumps(list(names), ensure_ascii=False).encode()}
+    if quantiles:
+        files[_LEVELS] = json.dumps(list(quantiles)).encode()
+    return files
+
+
+def model_file(index: int) -> str:
+    """Name the file of a level's trees."""
     return _MODEL if index == 0 else f"model_{index}.txt"
 
 

@@ -10,14 +10,18 @@ from engine.plan.model import action_key
 from engine.project import Project
 from tests.e2e.conftest import make_project
 
-COMMAND = "train: {kind: command, task: binary, train: [python3, learn.py], score: [python3, learn.py], files: [learn.py]}"
+COMMAND = (
+    "train: {kind: command, task: binary, train: [python3, learn.py], score: [python3, learn.py], files: [learn.py]}"
+)
 
 
 @pytest.fixture
 def project(tmp_path):
     made = make_project(tmp_path)
     made.edit("conf/pipeline/rides.yaml", "  - /train: lightgbm_binary\n", "")
-    made.edit("conf/pipeline/rides.yaml", "train: {rounds: 20, early_stopping: 0, params: {min_data_in_leaf: 20}}", COMMAND)
+    made.edit(
+        "conf/pipeline/rides.yaml", "train: {rounds: 20, early_stopping: 0, params: {min_data_in_leaf: 20}}", COMMAND
+    )
     made.write("learn.py", "print('one')\n")
     return made
 
