@@ -83,7 +83,7 @@ def _spread(scores: Scores) -> AnalysisChart:
         x = float(scores.prediction[place == which].mean())
         points.append(AnalysisPoint(x=x, value=middle, low=low, high=high, n=int((place == which).sum())))
     return AnalysisChart(
-        kind="curve", title="Absolute error by prediction: median, 10 % to 90 %", x="predicted", y="absolute error",
+        kind="curve", title="Absolute error: median, 10 to 90 %", x="predicted", y="absolute error",
         series=(AnalysisSeries(name="challenger", points=tuple(points)),),
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ from engine.spec.probes import LeakageProbe
 _LEVEL = 0.95
 _EXAMPLES = 5
 _MOST_ROWS = 100_000  # of each side
-_MEASURED_ROWS = 20_000  # of each side, for what is measured column by column
+_MEASURED_ROWS = 10_000  # of each side, for what is measured column by column
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from engine.report.lettering import shorten, text_width
 from engine.report.markup import Attributes, Markup, element, text
 from engine.report.numbers import format_share, plural
 
-_TOP, _SIZE = 44.0, 11.5
+_TOP, _SIZE = 60.0, 11.5
 _MOST_LABEL, _MOST_CELL, _LEAST_WRITTEN = 120.0, 46.0, 26.0
 
 

@@ -111,7 +111,7 @@ class Shap:
         for place in order:
             low, high = Estimate(float(means[place]), float(errors[place])).interval(exhibit.judgement.level)
             points.append(AnalysisPoint(name=names[place], value=float(means[place]), low=low, high=high, n=len(size),
-                                        note=_arrow(direction.get(place))))  # fmt: skip
+                                        note=_arrow(direction.get(place)) if direction else ""))  # fmt: skip
         top = [names[place] for place in order[:5] if means[place] > 0]
         return AnalysisDocument(
             summary=f"Scores are moved most by {', '.join(top) or 'nothing'}.",
