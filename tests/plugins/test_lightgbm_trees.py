@@ -180,6 +180,32 @@ def test_monotone_columns_are_monotone_and_unknown_ones_refused():
         build(monotone={"z": 1}).train(rows, rows, request("binary"))
 
 
+def paths(node, seen=frozenset()):
+    """Give the columns that are split on along each path from a root to a leaf."""
+    if "split_feature" not in node:
+        return {seen}
+    below = seen | {node["split_feature"]}
+    return paths(node["left_child"], below) | paths(node["right_child"], below)
+
+
+def columns_together(files):
+    import lightgbm
+
+    trees = lightgbm.Booster(model_str=files["model.txt"].decode()).dump_model()["tree_info"]
+    return {path for tree in trees for path in paths(tree["tree_structure"])}
+
+
+def test_interactions_stay_within_their_groups_and_columns_in_no_group_alone():
+    rows = binary()
+    free = columns_together(build(rounds=20).train(rows, rows, request("binary")))
+    assert any(len(path) > 2 for path in free), "without the constraint, columns do meet"
+    held = columns_together(build(rounds=20, interaction=[["a", "b"]]).train(rows, rows, request("binary")))
+    assert all(path <= {0, 1} or len(path) == 1 for path in held)
+    assert {0, 1} in held
+    with pytest.raises(ConfigError, match=r"train\.interaction.*not a column"):
+        build(interaction=[["a", "z"]]).train(rows, rows, request("binary"))
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
