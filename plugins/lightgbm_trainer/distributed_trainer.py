@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from engine.contracts import FitRequest, Matrix, PartedRows
 from engine.errors import DataError, UnavailableError
 
-from . import DistributedParams, distributed_part
+from . import DistributedParams
+from .distributed_part import free_port, train_share
 from .library import import_lightgbm
 from .loss import loss_of
 from .rows import by_query, check_labels
@@ -61,14 +62,12 @@ class DistributedTrainer(LightGbmTrainer):
     def _together(self, client: Any, rows: PartedRows, settings: Mapping[str, Any]) -> str:
         """Have every chosen worker train its share at the same time, and give the model's text."""
         chosen = _free_workers(client, self._workers)
-        ports = [
-            client.submit(distributed_part.free_port, workers=[one], pure=False).result(_SECONDS) for one in chosen
-        ]
+        ports = [client.submit(free_port, workers=[one], pure=False).result(_SECONDS) for one in chosen]
         machines = ",".join(f"{urlsplit(one).hostname}:{port}" for one, port in zip(chosen, ports, strict=True))
         network = {"machines": machines, "num_machines": len(chosen), "time_out": _MINUTES, "num_threads": 1}
         futures = [
             client.submit(
-                distributed_part.train_share, rows, (index, len(chosen)), {**settings, **network, "local_listen_port": port},
+                train_share, rows, (index, len(chosen)), {**settings, **network, "local_listen_port": port},
                 self._params.categorical, workers=[one], allow_other_workers=False, pure=False, retries=0,
             )
             for index, (one, port) in enumerate(zip(chosen, ports, strict=True))
@@ -98,7 +97,7 @@ def _client(fit: FitRequest, workers: int) -> Iterator[Any]:
     cloudpickle: Any = importlib.import_module("cloudpickle")  # only where models are trained
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
-    cloudpickle.register_pickle_by_value(sys.modules[distributed_part.__name__])
+    cloudpickle.register_pickle_by_value(sys.modules[train_share.__module__])
     make: Callable[..., Any] = Client
     try:
         if fit.cluster is not None:
@@ -116,7 +115,7 @@ def _client(fit: FitRequest, workers: int) -> Iterator[Any]:
             f"no Dask scheduler answers at {fit.cluster}: {error}", hint="see dask.address"
         ) from error
     finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[distributed_part.__name__])
+        cloudpickle.unregister_pickle_by_value(sys.modules[train_share.__module__])
 
 
 def _free_workers(client: Any, wanted: int) -> list[str]:
