@@ -104,7 +104,21 @@ def _slices(evidence: Mapping[str, Any]) -> str:
 
 
 def _worst(evidence: Mapping[str, Any]) -> list[str]:
-    """Give the weakest slices, a line each."""
+    """Give the weakest slices, a line each: those that a search confirmed, then the weakest of the declared ones."""
+    return [*_searched(evidence), *_declared(evidence)]
+
+
+def _searched(evidence: Mapping[str, Any]) -> list[str]:
+    return [
+        f"- {item['slice']}: found by search, worse than all other rows by {item['gap']:.4f}, n = {item['n']:,}"
+        for document in evidence.get("analyses", {}).values()
+        if document["kind"] == "weak_slices"
+        for item in document["facts"].get("slices", ())
+        if item["slice"] in document["facts"].get("confirmed", ())
+    ]
+
+
+def _declared(evidence: Mapping[str, Any]) -> list[str]:
     primary = evidence["evaluation"].get("primary")
     found = [
         item for item in evidence["evaluation"].get("slices", []) if item.get("metric", {}).get("value") is not None

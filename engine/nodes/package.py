@@ -48,6 +48,8 @@ def package_model(work: Work) -> Mapping[str, Json]:
         "evaluation": read_document(work.inputs["evaluation"].path / "evaluation.json"),
         "gates": read_document(work.inputs["gate"].path / "gates.json"),
     }
+    looked = _analyses(work)
+    evidence |= {"analyses": looked} if looked else {}
     data = {name: _source_identity(artefact.path) for name, artefact in source_inputs(work).items()}
     described = _describe(settings, model, data, work)
     write_document(work.out / "schema.json", _schema(model.program, model.target))
@@ -63,6 +65,17 @@ def package_model(work: Work) -> Mapping[str, Json]:
     write_document(work.out / "baseline.json", profile)
     metrics = {name: item["value"] for name, item in evidence["evaluation"]["models"]["challenger"]["metrics"].items()}
     return {"metrics": metrics, "columns": len(model.columns)}
+
+
+def _analyses(work: Work) -> dict[str, Json]:
+    """Keep what analyses of this run found, for the model card and whoever asks later; their charts stay in the report."""
+    prefix = "analysis."
+    found: dict[str, Json] = {}
+    for role, artefact in sorted(work.inputs.items()):
+        if role.startswith(prefix):
+            document = read_document(artefact.path / "analysis.json")
+            found[role.removeprefix(prefix)] = {name: document[name] for name in ("kind", "summary", "facts")}
+    return found
 
 
 def _describe(settings: Mapping[str, Any], model: LoadedModel, data: Mapping[str, Json], work: Work) -> dict[str, Json]:

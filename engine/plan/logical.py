@@ -186,6 +186,7 @@ def package_model(plan: LogicalPlan) -> LogicalPlan:
         "evaluation": "evaluate",
         "gate": "gate",
         **sources,
+        **{node.name: node.name for node in plan.nodes if node.kind == "analysis"},
     }
     settings: dict[str, Json] = {
         "pipeline": plan.spec.name,

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from engine.nodes.card import card_facts
 from engine.project import shipped
 
 UserProject = Any  # see conftest.py
@@ -79,6 +80,27 @@ def test_the_report_shows_them(analysed: tuple[UserProject, Any]) -> None:
     assert 'id="analyses"' in page
     assert "fits of choice" in page
     assert answer["analyses"]["age"]["summary"].split(":")[0] in page.replace("&#x27;", "'")
+
+
+def test_an_analysis_of_every_run_is_in_its_report_and_package(analysed: tuple[UserProject, Any]) -> None:
+    project, _ = analysed
+    outcome = project.engine("run", "pipeline=rides", "analysis.weak.when=run", "--json", "-q")
+    assert outcome.code in {0, 4}, outcome.err
+    nodes = {node["name"]: node for node in project.record(outcome.json["run_id"])["nodes"]}
+    assert "analysis.weak" in nodes
+    assert "analysis.age" not in nodes
+    assert 'id="analyses"' in Path(outcome.json["report"]).read_text()
+    folders = list((project.root / ".plumbline" / "artefacts").rglob("evidence.json"))
+    assert any("weak" in json.loads(path.read_bytes()).get("analyses", {}) for path in folders)
+
+
+def test_the_card_names_slices_that_a_search_confirmed() -> None:
+    found = {"slice": "city = c", "gap": 0.5, "n": 120}
+    facts = {"confirmed": ["city = c"], "slices": [found, {"slice": "hour >= 18", "gap": 0.1, "n": 90}]}
+    evidence = {"evaluation": {}, "analyses": {"weak": {"kind": "weak_slices", "facts": facts}}}
+    assert card_facts({"owner": "", "intended_use": "", "limitations": "", "review_by": None}, evidence)[
+        "weak_slices"
+    ] == ["city = c: found by search, worse than all other rows by 0.5000, n = 120"]
 
 
 @pytest.mark.parametrize(
