@@ -56,7 +56,9 @@ class RowsOnDisk:
         beside = [name for name in (group, weight) if name]
         wanted = list(dict.fromkeys((ROW_ID, LABEL, *beside, *program.columns_behind(self.columns))))
         rows = read_places(Path(self.rows), places, wanted)
-        made = to_matrix(program, FittedEncoders.from_json(self.encoders), rows, self.columns, self.target)
+        known = FittedEncoders.from_json(self.encoders).encoders
+        fitted = FittedEncoders(encoders={name: item for name, item in known.items() if name in self.columns})
+        made = to_matrix(program, fitted, rows, self.columns, self.target)
         return replace(made, weight=weigh(rows, made.y, self.weighing, self.target), group=group_ids(rows, group))
 
     def column(self, name: str, part: str) -> pl.Series:

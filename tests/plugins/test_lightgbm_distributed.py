@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -81,6 +82,7 @@ def test_shares_hold_every_row_once(rows):
     assert np.array_equal(np.concatenate([share.y for share in shares]), whole.y)
     assert np.array_equal(rows.labels("train"), whole.y)
     assert rows.count("train") == len(whole.y) == 2400
+    assert np.array_equal(replace(rows, columns=("far",)).read("train").x[:, 0], whole.x[:, 0]), "one column alone"
 
 
 def test_two_workers_train_nearly_what_one_machine_does_and_the_same_every_time(rows, cluster):
