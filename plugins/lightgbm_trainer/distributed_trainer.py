@@ -23,7 +23,7 @@ from . import DistributedParams
 from .distributed_part import free_port, train_share
 from .library import import_lightgbm
 from .loss import loss_of
-from .rows import by_query, check_labels
+from .rows import DEMANDS, by_query
 from .trainer import LightGbmTrainer, Stage, model_file, normalise, put_documents
 
 _MINUTES = 2  # for workers to find each other
@@ -86,7 +86,7 @@ def _check(known: Matrix, fit: FitRequest, least: int) -> None:
         hint = "use the trainer `lightgbm`, or fewer workers"
         raise DataError(f"{len(known.y)} training rows are too few for so many shares: {least} are needed", hint=hint)
     if fit.task != "ranking":
-        check_labels(known, fit.task, "training")
+        DEMANDS.check_labels(known, fit.task, "training")
     if known.y.min() == known.y.max():
         raise DataError(f"the training rows have the same label everywhere ({known.y[0]:g})", hint="check the label")
 
