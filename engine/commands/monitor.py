@@ -21,6 +21,7 @@ Examples:
   engine monitor pipeline=flights --at 2013-12-01 --since 2013-10-01 --json
   engine monitor pipeline=flights watch.chunk.by=month --report monitor.html
   engine monitor pipeline=flights --rows scored.parquet --reference held_out.parquet
+  engine monitor data --reference january.parquet --rows february.parquet --rows march.parquet
   engine monitor alerts ls
   engine monitor alerts ack 3f2a --reason "weather, known"
 
@@ -31,6 +32,10 @@ def run(argv: Sequence[str]) -> int:
     """Monitor, or act on alerts."""
     if argv and argv[0] == "alerts":
         return _alerts(argv[1:])
+    if argv and argv[0] == "data":
+        from engine.commands.monitor_data import run as read_data  # noqa: PLC0415 - start-up time
+
+        return read_data(argv[1:])
     parser = Parser(
         "monitor", "Read every chunk with every monitor of a pipeline, and say what is wrong.", epilog=_EPILOG
     )

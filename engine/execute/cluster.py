@@ -303,3 +303,13 @@ def _result(future: Any, name: str, kind: str, link: LocalLink) -> NodeResult:
             cause = f": {future.exception(timeout=_CANCEL_SECONDS)}"
     error = UnavailableError(f"its Dask worker or scheduler was lost{cause}", hint="run again: finished nodes are kept")
     return NodeResult(name=name, kind=kind, state="failed", error=str(error), exit_code=int(error.exit_code))
+
+
+def map_on_cluster(function: Callable[[Any], _T], items: Sequence[Any], address: str) -> list[_T]:
+    """Apply a function to each item on a scheduler's workers; raises `UnavailableError` when it does not answer."""
+    try:
+        with _quiet_logs(), Client(address, timeout=_CONNECT_SECONDS) as client:
+            return list(client.gather(client.map(function, list(items), pure=False)))
+    except (OSError, DaskTimeoutError) as error:
+        hint = "start one with `dask scheduler` and `dask worker`, or leave `dask.address` out"
+        raise UnavailableError(f"no Dask scheduler answers at {address}: {error}", hint=hint) from error

@@ -43,7 +43,7 @@ class LogHeader(msgspec.Struct, frozen=True):
 
 
 class LogBlock(msgspec.Struct, frozen=True, array_like=True):
-    """One batch: `scores` and `x` are little-endian doubles, `request` has one list a field."""
+    """One batch: `scores` and `x` are little-endian doubles, `request` has one list a field; `took` microseconds to score."""
 
     served_at: int
     state: str
@@ -54,6 +54,7 @@ class LogBlock(msgspec.Struct, frozen=True, array_like=True):
     x: bytes
     request: list[Sequence[Any]]
     outputs: bytes = b""
+    took: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -63,11 +64,12 @@ _read_block = msgspec.msgpack.Decoder(LogBlock)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Where and when a batch was answered: `at` in microseconds, the `state`'s watermark, the `arm` of a rollout."""
+    """Where and when a batch was answered: `at` and `took` in microseconds, the `state`'s watermark, the `arm` of a rollout."""
 
     at: int
     state: str
     arm: str = "champion"
+    took: int = 0
 
 
 class PredictionLog:
@@ -89,6 +91,7 @@ class PredictionLog:
         block = LogBlock(
             answered.at, answered.state, answered.arm, rows.ids, rows.times, scored.scores.tobytes(), scored.x.tobytes(),
             [rows.columns[name] for name in self._fields], b"" if scored.outputs is None else scored.outputs.tobytes(),
+            answered.took,
         )  # fmt: skip
         return self.writer.append(_encoder.encode(block), rows.count)
 
@@ -120,6 +123,7 @@ def decode_predictions(payloads: Iterator[bytes]) -> pl.DataFrame:
         "score": np.frombuffer(b"".join(block.scores for block in blocks), dtype="<f8"),
         "arm": pl.Series(each([block.arm for block in blocks]), dtype=pl.String),
         "state": pl.Series(each([block.state for block in blocks]), dtype=pl.String),
+        "took": pl.Series(each([block.took for block in blocks]), dtype=pl.Int64),
     })  # fmt: skip
     if header.outputs:
         made = np.frombuffer(b"".join(block.outputs for block in blocks), dtype="<f8")
@@ -154,4 +158,4 @@ def read_answers(root: Path, model: str) -> pl.DataFrame:
     folders = sorted((root / model).iterdir()) if (root / model).is_dir() else []
     frames = [frame.drop("request", "features", "outputs", strict=False) for folder in folders if folder.is_dir()
               and (frame := read_segments(folder, decode_predictions)).height]  # fmt: skip
-    return pl.concat(frames).sort("served_at", maintain_order=True) if frames else pl.DataFrame()
+    return pl.concat(frames, how="diagonal").sort("served_at", maintain_order=True) if frames else pl.DataFrame()

@@ -98,4 +98,4 @@ def read_segment(path: Path, decode: Decode) -> pl.DataFrame:
 def read_segments(folder: Path, decode: Decode) -> pl.DataFrame:
     """Every row of a folder, oldest file first; an empty frame without columns when there is none."""
     frames = [frame for path in segment_files(folder) if (frame := read_segment(path, decode)).height]
-    return pl.concat(frames, how="vertical") if frames else pl.DataFrame()
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()

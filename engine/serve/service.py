@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
@@ -135,8 +136,9 @@ class Service:
         return answers
 
     def _answer(self, lane: Lane, rows: Rows) -> list[Prediction]:
+        began = perf_counter()
         scored = lane.scorer.score(rows)
-        logged = self._log(lane, rows, scored)
+        logged = self._log(lane, rows, scored, round((perf_counter() - began) * 1e6))
         label = lane.served.label
         version = lane.served.version
         self.metrics.predictions.labels(version.name, version.version, lane.arm).inc(rows.count)
@@ -165,8 +167,8 @@ class Service:
                     made[place] = item
         return made
 
-    def _log(self, lane: Lane, rows: Rows, scored: Scored) -> bool:
-        logged = lane.log.append(rows, scored, Answered(self.now(), lane.door.mark(), lane.arm))
+    def _log(self, lane: Lane, rows: Rows, scored: Scored, took: int) -> bool:
+        logged = lane.log.append(rows, scored, Answered(self.now(), lane.door.mark(), lane.arm, took))
         (self.metrics.log_rows if logged else self.metrics.log_dropped).inc(rows.count)
         self.metrics.log_unsynced.set(lane.log.writer.unsynced)
         return logged

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from engine.watch.cardinality_evidence import judge_cardinality
 from engine.watch.category_evidence import judge_categories
 from engine.watch.dependence_evidence import combine_pairs, judge_pairs
 from engine.watch.distances import category_distances, number_distances
@@ -153,6 +154,9 @@ def component_tails(reference: Reference, profile: Profile, scale_rows: float | 
             tail = judge_cells(shares.counts, ratio, relative=True)[:, 0]
             for index, name in enumerate(shares.names):
                 found.setdefault(name, []).append(_share_part(what, shares.counts, index, float(tail[index])))
+    if scale_rows is None:
+        for name, item in judge_cardinality(reference, profile).items():
+            found.setdefault(name, []).append(Part("cardinality", item.tail, item.moved, item.usual, item.now))
     return found
 
 

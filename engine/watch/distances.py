@@ -2,7 +2,7 @@
 
 Enters: counts of the reference and of a chunk, (B,), and for numbers the edges. Leaves: named distances. Called by
 `compare`. Shares of bins that neither has rows in play no part. On bins, KS and Wasserstein are those of the bins (KS looks
-at edges only, Wasserstein takes rows as even within a bin); `exact` has them on values.
+at edges only, Wasserstein takes rows as even within a bin); `mode: compat` has them on values.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def open_observations(
     loaded = load_model(stores.artefacts.open(version.digest), declared.catalogue)
     known = _of_run(declared, stores, version, loaded, fresh)
     if rows is None and reference is None:
-        logged = _of_log(declared, version)
+        logged = _of_log(declared, stores, version)
         return known if logged is None else replace(known, watched=logged[0], facts={**known.facts, **logged[1]})
     if rows is None:
         raise UsageError("--reference needs --rows", hint="name both, or neither to watch the champion's own rows")
@@ -184,30 +184,15 @@ def scored(rows: pl.DataFrame, loaded: LoadedModel) -> pl.DataFrame:
     return rows.with_columns(pl.Series(PREDICTION, scores))
 
 
-def _of_log(declared: Declared, version: ModelVersion) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+def _of_log(declared: Declared, stores: Stores, version: ModelVersion) -> tuple[pl.DataFrame, dict[str, Any]] | None:
     """Read what the server answered, with the labels that came; `None` when it never answered."""
-    from engine.serve.feedback import current_labels, read_feedback  # noqa: PLC0415 - start-up time
-    from engine.serve.prediction_log import read_predictions  # noqa: PLC0415 - as above
+    from engine.watch.logged import read_log  # noqa: PLC0415 - start-up time
 
-    served = read_predictions(declared.project.home / "predictions", version.name, version.digest)
-    if not served.height:
+    found = read_log(declared, stores, version)
+    if found is None:
         return None
-    rows = served.unnest("request").drop(
-        [name for name in served["features"].struct.fields if name in served["request"].struct.fields], strict=False
-    )
-    features = served["features"].struct.unnest()
-    rows = rows.drop("features").hstack([item for item in features.iter_columns() if item.name not in rows.columns])
-    rows = rows.rename({"prediction_id": ROW_ID, "score": PREDICTION})
-    labels = read_feedback(declared.project.home / "feedback", version.name)
-    facts: dict[str, Any] = {}
-    if labels.height:
-        current = current_labels(labels).select(pl.col("prediction_id").alias(ROW_ID), LABEL, "received_at")
-        facts["unknown_labels"] = current.join(rows, on=ROW_ID, how="anti").height
-        revised = labels.group_by("prediction_id").agg(pl.col(LABEL).n_unique().alias("n")).filter(pl.col("n") > 1)
-        rows = rows.join(current.rename({"received_at": KNOWN_AT}), on=ROW_ID, how="left", maintain_order="left")
-        facts["contradicting_labels"] = revised.height
-    tidied, more = tidy(rows)
-    return tidied, {**more, **facts}
+    tidied, facts = tidy(found[0])
+    return tidied, {**facts, **found[1]}
 
 
 def visible(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:

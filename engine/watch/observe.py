@@ -166,6 +166,7 @@ class _Shared:
             now=now,
             recent=recent if fixed else (),
             run_length=self._watch.run_length,
+            mode=self._watch.mode,
             facts={**self._seen.facts, "volumes": volumes, "kept": self._kept if fixed else {}},
         )
         return replace(observed, shared=self._predictions(observed))

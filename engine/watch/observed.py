@@ -48,6 +48,7 @@ class Observed:
     now: datetime
     recent: Sequence[Profile] = ()
     run_length: float = 200.0
+    mode: str = "engine"
     facts: Mapping[str, Any] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
 

@@ -93,9 +93,14 @@ class ConceptParams(Params, frozen=True, kw_only=True):
 
 
 class ParityParams(Params, frozen=True, kw_only=True):
-    """Features computed again from the snapshot, against those that were served: the share of values that differ."""
+    """Features computed again from the snapshot, against those that were served: the share of values that differ.
+
+    `share` of the keys is looked at, by a hash, and at most `rows` requests of a chunk, the latest.
+    """
 
     max_differing: Fraction = 0.0
+    share: Fraction = 1.0
+    rows: _Count = 2000
 
 
 class StalenessParams(Params, frozen=True, kw_only=True):
@@ -105,7 +110,7 @@ class StalenessParams(Params, frozen=True, kw_only=True):
 
 
 class ServiceParams(Params, frozen=True, kw_only=True):
-    """Latency and errors of requests, from the columns `latency_ms` and `failed` of the log, where it has them."""
+    """Latency and errors of requests, from `latency_ms` (to score, in the server) and `failed` (no finite score) of the log."""
 
     max_latency_ms: Annotated[float, msgspec.Meta(gt=0)] = 250.0
     quantile: Fraction = 0.99

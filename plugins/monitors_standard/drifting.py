@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.watch.causes import explain_score
+from engine.watch.compat import read_drift
 from engine.watch.compare import ColumnComparison, Comparison, Part, describe
+from engine.watch.findings import dependence_of, finding_of, rank_finding
 from engine.watch.observed import PREDICTION, Observed, Said
 from engine.watch.sequential import Trend, find_trends, level_of
 from engine.watch_records import Finding
@@ -25,22 +27,20 @@ class Drift:
 
     def read(self, observed: Observed) -> Said:
         """Compare; then look for slow change over the last chunks."""
+        if observed.mode == "compat":
+            names = [item.name for item in observed.reference.frozen.columns if item.name in observed.columns]
+            return read_drift(observed, names, observed.past.chunks)
         comparison = observed.comparison
         if comparison.status == "insufficient_data":
             return Said("insufficient_data", comparison.words, findings=_findings(observed, {}, self._limits))
         shares = explain_score(observed) if comparison.alarms else {}
         found = list(_findings(observed, shares, self._limits))
-        if comparison.dependence is not None:
-            item = comparison.dependence
-            found.append(Finding(
-                name=item.column, status=item.status, adjusted=item.adjusted, effect=item.effect, component="dependence",
-                words=item.words, before=item.parts[0].before, now=item.parts[0].now,
-                details={"pairs": [list(pair) for pair in comparison.pairs]},
-            ))  # fmt: skip
+        pairs = dependence_of(comparison)
+        found += [pairs] if pairs is not None else []
         if self._params.trends:
             known = {item.name for item in found if item.status == "alarm"}
             found += [item for item in self._trends(observed) if item.name not in known]
-        found.sort(key=_rank)
+        found.sort(key=rank_finding)
         alarms = [item for item in found if item.status == "alarm"]
         watched = sum(1 for item in comparison.columns if item.column in observed.columns)
         words = "; ".join(item.words for item in alarms[:3]) or f"{watched} columns, nothing changed"
@@ -64,11 +64,14 @@ class Prediction:
 
     def read(self, observed: Observed) -> Said:
         """Compare the score alone, as one column of its own family."""
+        held = [chunk for chunk in observed.past.held_out if PREDICTION in chunk.columns]
+        if observed.mode == "compat" and held and PREDICTION in observed.rows.columns:
+            return read_drift(observed, [PREDICTION], held)
         comparison: Comparison | None = observed.shared.get("prediction")
         if comparison is None:
             return Said("insufficient_data", "no predictions in the chunk, or none in the reference")
         entry: ColumnComparison = comparison.columns[0]
-        finding = _limited(_finding(entry, None), self._limits)
+        finding = _limited(finding_of(entry), self._limits)
         mean = observed.shared.get("prediction_means", (None, None))
         words = finding.words or f"mean score {mean[1]:.4f}, {mean[0]:.4f} in the reference" if None not in mean else ""
         status = comparison.status if finding.status != "alarm" else "alarm"
@@ -78,25 +81,9 @@ class Prediction:
 def _findings(observed: Observed, shares: Mapping[str, float], limits: Mapping[str, float]) -> tuple[Finding, ...]:
     watched = set(observed.columns)
     return tuple(
-        _limited(_finding(item, shares.get(item.column)), limits)
+        _limited(finding_of(item, shares.get(item.column)), limits)
         for item in observed.comparison.columns
         if item.column in watched and item.column != PREDICTION
-    )
-
-
-def _finding(item: ColumnComparison, share: float | None) -> Finding:
-    part = item.parts[0] if item.parts else None
-    return Finding(
-        name=item.column,
-        status=item.status,
-        adjusted=item.adjusted,
-        effect=item.effect if part else None,
-        component=part.name if part else "",
-        words=item.words,
-        before=part.before if part else None,
-        now=part.now if part else None,
-        explains=share,
-        distances={name: round(value, 6) for name, value in item.distances.items()},
     )
 
 
@@ -117,7 +104,3 @@ def _slow(trend: Trend) -> Finding:
         words=words, window=trend.window,
     )  # fmt: skip
 
-
-def _rank(item: Finding) -> tuple[int, float, float]:
-    order = {"broken": 0, "alarm": 0, "ok": 1, "insufficient_data": 2}
-    return (order[item.status], item.adjusted if item.adjusted is not None else 0.0, -(item.effect or 0.0))

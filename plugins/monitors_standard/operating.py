@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 
 from engine.durations import microseconds
-from engine.watch.observed import Observed, Said, insufficient
+from engine.errors import EngineError
+from engine.online_records import ParityDifference, ParityReport
+from engine.watch.observed import ROW_ID, Observed, Said, insufficient
 from engine.watch_records import Finding
 
 from . import ParityParams, ServiceParams, StalenessParams
@@ -21,29 +23,39 @@ class Parity:
         self._params = params
 
     def read(self, observed: Observed) -> Said:
-        """Compare bit by bit; needs the rows computed again, which the prediction log's reader brings."""
-        again: pl.DataFrame | None = observed.facts.get("computed_again")
-        if again is None:
-            return insufficient("nothing served was computed again (no prediction log, or no snapshot that reaches it)")
-        names = [name for name in again.columns if name in observed.rows.columns]
-        shares = {name: _differing(observed.rows[name], again[name]) for name in names}
-        worst = max(shares.values(), default=0.0)
+        """Compare bit by bit; `again` is what reads the prediction log with the chunk's rows."""
+        again = observed.facts.get("again")
+        if again is None or ROW_ID not in observed.rows.columns:
+            return insufficient("nothing was served: the rows are not of a server's log")
+        try:
+            report = again.measure(observed.rows[ROW_ID], self._params.share, self._params.rows)
+        except EngineError as error:
+            return insufficient(f"nothing served could be computed again: {error.message}")
+        if not report.compared:
+            why = "; ".join(report.reasons) or "no request of the chunk is in the log"
+            return insufficient(f"nothing served could be computed again: {why}")
+        return self._judge(report)
+
+    def _judge(self, report: ParityReport) -> Said:
+        differing = {item.feature: (item.mismatches + item.missing + item.extra) / max(item.compared, 1) for item in report.features}
         bad = sorted(
-            (name for name, share in shares.items() if share > self._params.max_differing), key=lambda n: -shares[n]
+            (name for name, share in differing.items() if share > self._params.max_differing), key=lambda n: -differing[n]
         )
+        shown = {item.feature: item for item in reversed(report.differences)}
         found = tuple(
-            Finding(name=name, status="alarm", component="parity", effect=shares[name],
-                    words=f"{name}: {shares[name]:.2%} of served values differ from those computed again")
+            Finding(name=name, status="alarm", component="parity", effect=differing[name], words=_differs(name, differing[name], shown.get(name)))
             for name in bad
         )  # fmt: skip
-        words = "; ".join(item.words for item in found[:3]) or f"{len(names)} features are the same, bit by bit"
-        return Said("alarm" if bad else "ok", words, worst, findings=found)
+        skipped = f", {report.skipped} of {report.sampled} requests could not be computed again" if report.skipped else ""
+        words = "; ".join(item.words for item in found[:3]) or f"{len(differing)} features are the same, bit by bit"
+        details = {"compared": report.compared, "sampled": report.sampled, "skipped": report.skipped, "reasons": dict(report.reasons)}
+        worst = max(differing.values(), default=0.0)
+        return Said("alarm" if bad else "ok", words + skipped, worst, expected=self._params.max_differing, findings=found, details=details)
 
 
-def _differing(served: pl.Series, again: pl.Series) -> float:
-    if len(served) != len(again) or not len(again):
-        return 1.0
-    return float(np.mean((~served.cast(again.dtype, strict=False).eq_missing(again)).to_numpy()))
+def _differs(name: str, share: float, example: ParityDifference | None) -> str:
+    words = f"{name}: {share:.2%} of served values differ from those computed again"
+    return f"{words}, as {example.served} and {example.recomputed} of {example.prediction_id}" if example else words
 
 
 class Staleness:
@@ -87,7 +99,7 @@ class Service:
             over = share > self._params.max_errors
             found.append(Finding(name="failed", status="alarm" if over else "ok", now=share, words=words))
         if not found:
-            return insufficient("the log has neither `latency_ms` nor `failed`; the server's own metrics have both")
+            return insufficient("the rows have neither `latency_ms` nor `failed`: they are not of a server's log")
         bad = [item for item in found if item.status == "alarm"]
         words = "; ".join(item.words for item in bad or found)
         return Said("alarm" if bad else "ok", words, value, findings=tuple(found))

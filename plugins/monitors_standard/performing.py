@@ -16,6 +16,7 @@ from engine.evaluation.calibration import calibration_slope
 from engine.evaluation.curves import curves_of
 from engine.evaluation.metrics import Floats
 from engine.evaluation.names import BINARY
+from engine.watch.compat import Labelled, read_estimated
 from engine.watch.observed import LABEL, PREDICTION, Observed, Said, insufficient
 from engine.watch.performance import (
     Measured,
@@ -145,6 +146,9 @@ class Estimated:
 
     def read(self, observed: Observed) -> Said:
         """Estimate, and compare with the same estimate of held-out chunks."""
+        pairs = [_pair(chunk) for chunk in observed.past.held_out]
+        if observed.mode == "compat" and observed.task == BINARY and any(len(y) for y, _ in pairs):
+            return read_estimated([Labelled(*pair) for pair in pairs if len(pair[0])], _scores(observed.rows))
         names = self._params.metrics or metrics_of(observed.task)
         prediction = _scores(observed.rows)
         estimator = _estimator(observed)

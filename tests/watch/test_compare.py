@@ -182,3 +182,24 @@ def test_chi_squared_is_that_of_scipy() -> None:
 
 def test_distinct_values_are_estimated() -> None:
     assert estimate_distinct(sketch([str(index) for index in range(20_000)])) == pytest.approx(20_000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        (pl.Series("city", np.random.default_rng(1).integers(0, 900, 2_000).astype(str)), "city"),  # 2,000 values to 900
+        (pl.Series("id", [f"2-{index // 3}" for index in range(2_000)]), "id"),  # every id three times
+    ],
+)
+def test_a_changed_number_of_distinct_values(reference: Reference, chunk: pl.DataFrame, change, column: str) -> None:
+    found = compare(reference, profile_rows(chunk.with_columns(change), reference.frozen))
+    entry = {item.column: item for item in found.columns}[column]
+    assert entry.status == "alarm"
+    assert "cardinality" in {part.name for part in entry.parts if part.tail < 0.001}
+
+
+def test_distinct_values_of_larger_chunks_are_no_surprise(reference: Reference) -> None:
+    for count in (500, 8_000):
+        found = compare(reference, profile_rows(rows(count, 5), reference.frozen))
+        parts = {item.column: {part.name: part for part in item.parts} for item in found.columns}
+        assert all(part["cardinality"].tail > 0.001 for part in parts.values() if "cardinality" in part)
