@@ -54,9 +54,14 @@ def prepare(folder: Path) -> None:
             np.linspace(0, known[name].len() - known[name].null_count() - 1, 11)[1:-1].astype(int)]]).tolist()
         for name in known.columns if name.startswith("x")
     }  # fmt: skip
-    shares = {name: list(np.histogram(known[name].drop_nulls().to_numpy(), [-np.inf, *edges[name], np.inf])[0] / known.height) for name in edges}
+    shares = {
+        name: list(np.histogram(known[name].drop_nulls().to_numpy(), [-np.inf, *edges[name], np.inf])[0] / known.height)
+        for name in edges
+    }
     texts = {name: dict(known[name].value_counts().iter_rows()) for name in known.columns if name.startswith("c")}
-    (folder / "plain.json").write_text(json.dumps({"edges": edges, "shares": shares, "texts": texts, "rows": known.height}))
+    (folder / "plain.json").write_text(
+        json.dumps({"edges": edges, "shares": shares, "texts": texts, "rows": known.height})
+    )
 
 
 def ours(folder: Path, times: int, *, memory: bool) -> None:
@@ -81,12 +86,18 @@ def plain(folder: Path, times: int, *, memory: bool) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     below = rows.select(
         pl.len().alias("rows"),
-        *((pl.col(name) <= edge).sum().alias(f"{name}|{place}") for name, edges in known["edges"].items() for place, edge in enumerate(edges)),
+        *(
+            (pl.col(name) <= edge).sum().alias(f"{name}|{place}")
+            for name, edges in known["edges"].items()
+            for place, edge in enumerate(edges)
+        ),
         *(pl.col(name).count().alias(f"{name}|all") for name in known["edges"]),
     ).collect(engine="auto" if memory else "streaming")
     total, psi = below["rows"].item(), {}
     for name, edges in known["edges"].items():
-        counts = np.array([below[f"{name}|{place}"].item() for place in range(len(edges))] + [below[f"{name}|all"].item()])
+        counts = np.array(
+            [below[f"{name}|{place}"].item() for place in range(len(edges))] + [below[f"{name}|all"].item()]
+        )
         p, q = np.maximum(known["shares"][name], 1e-4), np.maximum(np.diff(counts, prepend=0) / total, 1e-4)
         psi[name] = float(((q - p) * np.log(q / p)).sum())
     for name, values in known["texts"].items():
@@ -128,7 +139,16 @@ print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_ti
 def tell(began: float, cpu: float, columns: int) -> None:
     """Print what a process took."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "memory": memory, "columns": columns}))
+    print(
+        json.dumps(
+            {
+                "seconds": time.perf_counter() - began,
+                "cpu": time.process_time() - cpu,
+                "memory": memory,
+                "columns": columns,
+            }
+        )
+    )
 
 
 def measure(command: Sequence[str], rounds: int) -> dict[str, float]:
@@ -177,7 +197,9 @@ def table(folder: Path, rounds: int, peers: str | None) -> None:
             lines[f"{name}, 1M x 50 in memory"] = ([peers, "-c", PEERS, name, str(folder)], 1)
     for name, (command, count) in lines.items():
         found = measure(command, count)
-        print(f"  {name:<32} {found['cpu']:7.2f} s CPU  {found['seconds']:7.2f} s  {found['memory']:6.0f} MB", flush=True)
+        print(
+            f"  {name:<32} {found['cpu']:7.2f} s CPU  {found['seconds']:7.2f} s  {found['memory']:6.0f} MB", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def world(rows: int, seed: int, wobble: float) -> Observations:
     drawn = [draw(rows, rng, wobble, START + timedelta(days=30 * index)) for index in range(2 * CHUNKS + 1)]
     columns = tuple(name for name in drawn[0].columns if name not in {"row_id", "event_time", "prediction", "label"})
     trained, held = pl.concat(drawn[:CHUNKS]), pl.concat(drawn[CHUNKS:-1])
-    return Observations(trained, held, drawn[-1], columns, "model@1", "binary", {"trained_until": trained["event_time"].max()})
+    return Observations(
+        trained, held, drawn[-1], columns, "model@1", "binary", {"trained_until": trained["event_time"].max()}
+    )
 
 
 def main() -> None:

@@ -31,13 +31,21 @@ Exit codes: 0 nothing changed, 3 something did, 4 too little data."""
 
 def run(argv: Sequence[str]) -> int:
     """Profile what is not profiled yet, compare, tell."""
-    parser = Parser("monitor data", "Compare large data, part by part, with a reference: profiles, not rows.", epilog=_EPILOG)
+    parser = Parser(
+        "monitor data", "Compare large data, part by part, with a reference: profiles, not rows.", epilog=_EPILOG
+    )
     parser.add_argument("--reference", metavar="FILE", type=Path, nargs="+", default=[], help="what is usual")
-    parser.add_argument("--rows", metavar="FILE", type=Path, nargs="+", action="extend", default=[], help="what to compare")
-    parser.add_argument("--source", metavar="SOURCE", help="a source of the pipeline: its objects, in order of their paths")
+    parser.add_argument(
+        "--rows", metavar="FILE", type=Path, nargs="+", action="extend", default=[], help="what to compare"
+    )
+    parser.add_argument(
+        "--source", metavar="SOURCE", help="a source of the pipeline: its objects, in order of their paths"
+    )
     parser.add_argument("--ref", help="of the snapshot: a branch, a tag, a commit (default: the source's branch)")
     parser.add_argument("--first", metavar="N", type=int, help="how many objects are the reference (default: half)")
-    parser.add_argument("--chunks", metavar="K", type=int, default=10, help="parts of a single reference file (default: 10)")
+    parser.add_argument(
+        "--chunks", metavar="K", type=int, default=10, help="parts of a single reference file (default: 10)"
+    )
     parser.add_argument("--column", metavar="GLOB", action="append", help="these columns only; may be repeated")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="files profiled at a time (default: 1)")
     parser.add_argument("--dask", metavar="ADDRESS", help="profile on the workers of this scheduler")
@@ -71,14 +79,18 @@ def _report(arguments: argparse.Namespace, overrides: Sequence[str]) -> MonitorR
     states = {reading.status for reading in readings}
     status = "alarm" if "alarm" in states else "ok" if "ok" in states else "insufficient_data"
     codes = {"alarm": ExitCode.REJECTED, "ok": ExitCode.OK, "insufficient_data": ExitCode.INCONCLUSIVE}
-    return MonitorReport(pipeline=name, model="", at=at, status=status, chunks=len(readings), readings=readings, exit_code=codes[status])  # type: ignore[arg-type]
+    return MonitorReport(
+        pipeline=name, model="", at=at, status=status, chunks=len(readings), readings=readings, exit_code=codes[status]
+    )  # type: ignore[arg-type]
 
 
 def _of_files(arguments: argparse.Namespace) -> tuple[str, list[Piece], list[Piece]]:
     from engine.watch.profiles import cut_file, whole_file  # noqa: PLC0415 - start-up time of --help
 
     if not arguments.reference or not arguments.rows:
-        raise UsageError("name --reference and --rows, or a --source of a pipeline", hint="`engine monitor data --help`")
+        raise UsageError(
+            "name --reference and --rows, or a --source of a pipeline", hint="`engine monitor data --help`"
+        )
     now = [whole_file(path) for path in arguments.rows]
     before = [whole_file(path) for path in arguments.reference]
     if len(before) == 1:
@@ -96,7 +108,10 @@ def _of_source(arguments: argparse.Namespace, overrides: Sequence[str]) -> tuple
     declared = declare(project_of(arguments), overrides)
     source = declared.spec.sources.get(arguments.source)
     if source is None:
-        raise UsageError(f"no source {arguments.source} in {declared.spec.name}", hint=f"there are: {', '.join(declared.spec.sources)}")
+        raise UsageError(
+            f"no source {arguments.source} in {declared.spec.name}",
+            hint=f"there are: {', '.join(declared.spec.sources)}",
+        )
     stores = Stores(declared.project, declared.settings).open_snapshots()
     commit = stores.resolve(source.repository, arguments.ref or source.ref or source.branch)
     scan = stores.scan(source.repository, commit, f"{arguments.source}/")

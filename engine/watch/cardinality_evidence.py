@@ -77,7 +77,11 @@ def _growth(column: FrozenColumn, known: list[ColumnCounts]) -> Callable[[float]
 def _rarefied(column: FrozenColumn, cells: np.ndarray) -> Callable[[float], float]:
     """A value of share p is among n rows with probability 1 - exp(-n p); values of one bucket share it evenly."""
     count, total = len(column.values), max(float(cells.sum()), 1.0)
-    rest = np.bincount([bucket_of(value, column.buckets) for value in column.known[count:]], minlength=column.buckets) if column.buckets else np.zeros(0)
+    rest = (
+        np.bincount([bucket_of(value, column.buckets) for value in column.known[count:]], minlength=column.buckets)
+        if column.buckets
+        else np.zeros(0)
+    )
     many = np.concatenate([np.ones(count), rest])
     share = np.asarray(cells, dtype=np.float64) / total / np.maximum(many, 1)
     return lambda rows: max(float((many * -np.expm1(-rows * share)).sum()), 1.0)

@@ -53,7 +53,9 @@ def read_drift(observed: Observed, columns: Sequence[str], chunks: Sequence[pl.D
     )
     details = {"mode": "compat", "evidently_share": share, "evidently_dataset_drift": share >= DATASET_SHARE}
     ordered = tuple(sorted(found, key=lambda item: item.status != "alarm"))
-    return Said("alarm" if drifted or alerts else "ok", words, float(drifted + alerts), findings=ordered, details=details)
+    return Said(
+        "alarm" if drifted or alerts else "ok", words, float(drifted + alerts), findings=ordered, details=details
+    )
 
 
 def _column(name: str, chunks: Sequence[pl.DataFrame], rows: pl.DataFrame) -> Finding:
@@ -71,10 +73,10 @@ def samples_of(name: str, chunks: Sequence[pl.DataFrame], rows: pl.DataFrame) ->
     numeric = bool(parts) and is_number(parts[0].dtype)
     if any(is_number(part.dtype) != numeric for part in [*parts, rows[name]] if part.dtype != pl.Null):
         return None
-    return Samples(name, tuple(_values(part, numeric) for part in parts), _values(rows[name], numeric), numeric)
+    return Samples(name, tuple(_values(part, numeric=numeric) for part in parts), _values(rows[name], numeric=numeric), numeric)
 
 
-def _values(values: pl.Series, numeric: bool) -> NDArray[Any]:
+def _values(values: pl.Series, *, numeric: bool) -> NDArray[Any]:
     if numeric:
         doubles = doubles_of(values)
         return np.asarray(doubles[np.isfinite(doubles)])
@@ -85,7 +87,7 @@ def judge_samples(samples: Samples) -> Finding:
     """Give every number of one column; in alarm when either tool would say so by itself."""
     pair = Pair(np.concatenate(samples.chunks), samples.current, samples.numeric)
     default = evidently_default(pair)
-    fitted = nannyml_fit("jensen_shannon", samples.chunks, numeric=samples.numeric)
+    fitted = nannyml_fit("jensen_shannon", samples.chunks)
     theirs = fitted.read(samples.current) if fitted else None
     if default is None or theirs is None:
         return Finding(name=samples.name, status="insufficient_data", words=f"{samples.name}: no values to compare")
@@ -112,7 +114,7 @@ def _distances(pair: Pair, samples: Samples) -> dict[str, float]:
             if prefix == "evidently":
                 value = evidently_value(method, pair).value
             else:
-                fitted = nannyml_fit(method, samples.chunks, numeric=samples.numeric)
+                fitted = nannyml_fit(method, samples.chunks)
                 read = fitted.read(samples.current) if fitted else None
                 value = read.value if read else float("nan")
             if np.isfinite(value):

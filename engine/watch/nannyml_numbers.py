@@ -43,18 +43,19 @@ class Fitted:
         return PeerValue(self.method, value, self.threshold, value > self.threshold)
 
 
-def nannyml_fit(method: str, chunks: Sequence[Values], *, numeric: bool) -> Fitted | None:
+def nannyml_fit(method: str, chunks: Sequence[Values]) -> Fitted | None:
     """Fit one method, as `METHODS` names them, to the chunks of a reference; `None` without values."""
     filled = [chunk for chunk in chunks if len(chunk)]
     if not filled:
         return None
-    made = METHODS[method](np.concatenate(filled), numeric)
+    made = METHODS[method](np.concatenate(filled))
     known = np.array([made(chunk) for chunk in filled])
     return Fitted(method, made, float(known.mean() + _DEVIATIONS * known.std()))
 
 
-def _shares(reference: Values, numeric: bool) -> Callable[[Values], tuple[Floats, Floats]]:
+def _shares(reference: Values) -> Callable[[Values], tuple[Floats, Floats]]:
     """Fix the bins; what a chunk has outside them is one more."""
+    numeric = reference.dtype.kind == "f"
     if numeric:
         edges = np.histogram_bin_edges(reference.astype(float), bins="doane")
         before = np.histogram(reference, bins=edges)[0] / len(reference)
@@ -74,8 +75,8 @@ def _shares(reference: Values, numeric: bool) -> Callable[[Values], tuple[Floats
     return measure
 
 
-def _jensen_shannon(reference: Values, numeric: bool) -> Callable[[Values], float]:
-    shares = _shares(reference, numeric)
+def _jensen_shannon(reference: Values) -> Callable[[Values], float]:
+    shares = _shares(reference)
 
     def measure(current: Values) -> float:
         before, now = shares(current)
@@ -87,8 +88,8 @@ def _jensen_shannon(reference: Values, numeric: bool) -> Callable[[Values], floa
     return measure
 
 
-def _hellinger(reference: Values, numeric: bool) -> Callable[[Values], float]:
-    shares = _shares(reference, numeric)
+def _hellinger(reference: Values) -> Callable[[Values], float]:
+    shares = _shares(reference)
 
     def measure(current: Values) -> float:
         before, now = shares(current)
@@ -97,9 +98,8 @@ def _hellinger(reference: Values, numeric: bool) -> Callable[[Values], float]:
     return measure
 
 
-def _kolmogorov_smirnov(reference: Values, numeric: bool) -> Callable[[Values], float]:
+def _kolmogorov_smirnov(reference: Values) -> Callable[[Values], float]:
     """The statistic: on values, or on 10,000 equal bins of a large reference."""
-    del numeric
     values = np.sort(reference.astype(float))
     edges = np.linspace(values[0], values[-1], _EXACT + 1)
     below = np.cumsum(np.histogram(values, edges)[0] / len(values))
@@ -116,8 +116,7 @@ def _kolmogorov_smirnov(reference: Values, numeric: bool) -> Callable[[Values], 
     return measure
 
 
-def _l_infinity(reference: Values, numeric: bool) -> Callable[[Values], float]:
-    del numeric
+def _l_infinity(reference: Values) -> Callable[[Values], float]:
     keys, counts = np.unique(reference, return_counts=True)
     before = dict(zip(keys.tolist(), (counts / len(reference)).tolist(), strict=True))
 
@@ -129,7 +128,7 @@ def _l_infinity(reference: Values, numeric: bool) -> Callable[[Values], float]:
     return measure
 
 
-METHODS: Mapping[str, Callable[[Values, bool], Callable[[Values], float]]] = {
+METHODS: Mapping[str, Callable[[Values], Callable[[Values], float]]] = {
     "jensen_shannon": _jensen_shannon,
     "hellinger": _hellinger,
     "kolmogorov_smirnov": _kolmogorov_smirnov,

@@ -20,7 +20,8 @@ from engine.clock import isoformat
 from engine.components import Catalogue
 from engine.spec.monitoring import MonitorSpec, WatchSpec
 from engine.watch.chunks import Chunk, cut
-from engine.watch.compare import Rules, compare
+from engine.watch.compare import Rules
+from engine.watch.levels import UNTESTED, level_for, level_of_slice
 from engine.watch.observations import Observations, visible
 from engine.watch.observed import PREDICTION, Monitor, Observed, Past, Said
 from engine.watch.profile import Profile, profile_rows
@@ -180,12 +181,7 @@ class _Shared:
             self._scores = build_reference(held, [PREDICTION], label="held out")
         profile = profile_rows(observed.rows, self._scores.frozen)
         means = tuple(_mean(rows) for rows in (pl.concat(held, how="vertical_relaxed"), observed.rows))
-        return {
-            "prediction": compare(self._scores, profile, observed.rules),
-            "prediction_means": means,
-            "prediction_profile": profile,
-            "prediction_reference": self._scores,
-        }
+        return {"scores": (self._scores, profile), "prediction_means": means}
 
 
 def _mean(rows: pl.DataFrame) -> float | None:
@@ -195,17 +191,23 @@ def _mean(rows: pl.DataFrame) -> float | None:
 
 
 def _read(watching: Watching, name: str, spec: MonitorSpec, monitor: Monitor, observed: Observed) -> Iterator[Reading]:
-    rules = Rules(spec.level or observed.rules.level, spec.effect or observed.rules.effect, observed.rules.min_rows)
-    own = replace(observed, columns=_chosen(spec.columns, observed.columns))
-    if rules != observed.rules:
-        own = replace(own, rules=rules, shared={key: value for key, value in own.shared.items() if key != "comparison"})
+    rules = observed.rules
+    level = level_for(name, watching.monitors, rules.level)
+    rules = replace(rules, level=level, effect=rules.effect if spec.effect is None else spec.effect)
+    own = replace(observed, columns=_chosen(spec.columns, observed.columns), rules=rules)
+    sliced = () if spec.kind in UNTESTED else [
+        (column, value, part)
+        for column in spec.slices or watching.watch.slices
+        if column in observed.rows.columns
+        for value, part in _slices(observed.rows, column)
+    ]  # fmt: skip
+    if sliced and spec.level is None:
+        own = replace(own, rules=replace(rules, level=level_of_slice(level, 1)))
+        rules = replace(rules, level=level_of_slice(level, len(sliced)))
     yield _reading(watching, name, own, _guarded(monitor, own), "")
-    for column in spec.slices or watching.watch.slices:
-        if spec.kind in {"staleness", "service", "parity"} or column not in observed.rows.columns:
-            continue
-        for value, part in _slices(observed.rows, column):
-            sliced = _slice_of(own, column, value, part)
-            yield _reading(watching, name, sliced, _guarded(monitor, sliced), f"{column}={value}")
+    for column, value, part in sliced:
+        slice_ = _slice_of(replace(own, rules=rules), column, value, part)
+        yield _reading(watching, name, slice_, _guarded(monitor, slice_), f"{column}={value}")
 
 
 def _guarded(monitor: Monitor, observed: Observed) -> Said:
@@ -228,7 +230,34 @@ def _slices(rows: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame
 
 
 def _slice_of(observed: Observed, column: str, value: str, part: pl.DataFrame) -> Observed:
-    """Compare a slice with the same slice of the reference."""
+    """Compare a slice with the same slice of the reference; made once a chunk for all monitors."""
+    known: dict[tuple[str, str], Observed] = observed.shared.setdefault("slices", {})
+    if (column, value) not in known:
+        known[column, value] = _make_slice(observed, column, value, part)
+    return replace(known[column, value], columns=observed.columns, rules=observed.rules)
+
+
+def _make_slice(observed: Observed, column: str, value: str, part: pl.DataFrame) -> Observed:
+    kept: dict[str, Any] = observed.facts.get("kept", {}).setdefault("slices", {})
+    if (column, value) not in kept:
+        kept[column, value] = _slice_reference(observed, column, value)
+    past, reference, scores, mean = kept[column, value]
+    shared: dict[str, Any] = {}
+    if scores is not None and PREDICTION in part.columns:
+        shared = {"scores": (scores, profile_rows(part, scores.frozen)), "prediction_means": (mean, _mean(part))}
+    facts = {
+        key: item for key, item in observed.facts.items() if key not in {"volumes", "unknown_labels", "again", "kept"}
+    }
+    return replace(
+        observed, rows=part, profile=profile_rows(part, reference.frozen), reference=reference, past=past, recent=(),
+        facts=facts, shared=shared,
+    )  # fmt: skip
+
+
+def _slice_reference(
+    observed: Observed, column: str, value: str
+) -> tuple[Past, Reference, Reference | None, float | None]:
+    """Give the slice of the reference: rows, profiles, profiles of its scores and their mean."""
 
     def same(chunks: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
         texts = pl.col(column).cast(pl.String).fill_null("(null)") == value
@@ -237,22 +266,9 @@ def _slice_of(observed: Observed, column: str, value: str, part: pl.DataFrame) -
     past = Past(same(observed.past.chunks), same(observed.past.held_out))
     held = [rows for rows in past.held_out if rows.height and PREDICTION in rows.columns]
     reference = build_reference(past.chunks, [item.name for item in observed.reference.frozen.columns])
-    shared: dict[str, Any] = {}
-    if held and PREDICTION in part.columns:
-        scores = build_reference(held, [PREDICTION])
-        shared = {
-            "prediction": compare(scores, profile_rows(part, scores.frozen), observed.rules),
-            "prediction_means": (_mean(pl.concat(held, how="vertical_relaxed")), _mean(part)),
-        }
-    facts = {
-        key: item
-        for key, item in observed.facts.items()
-        if key not in {"volumes", "unknown_labels", "computed_again", "kept"}
-    }
-    return replace(
-        observed, rows=part, profile=profile_rows(part, reference.frozen), reference=reference, past=past, recent=(),
-        facts=facts, shared=shared,
-    )  # fmt: skip
+    if not held:
+        return past, reference, None, None
+    return past, reference, build_reference(held, [PREDICTION]), _mean(pl.concat(held, how="vertical_relaxed"))
 
 
 def _reading(watching: Watching, name: str, observed: Observed, said: Said, slice_: str) -> Reading:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from engine.watch.compare import Comparison, Rules
+from engine.watch.compare import Comparison, Rules, compare
 from engine.watch.profile import Profile
 from engine.watch.reference import Reference
 from engine.watch_records import Finding, ReadingStatus
@@ -54,13 +54,17 @@ class Observed:
 
     @property
     def comparison(self) -> Comparison:
-        """The comparison of all columns, made once a chunk and shared by its monitors."""
-        found: Comparison | None = self.shared.get("comparison")
-        if found is None:
-            from engine.watch.compare import compare  # noqa: PLC0415 - made when asked for
+        """The comparison of all columns, made once a chunk and shared by the monitors that have the same rules."""
+        known: dict[Rules, Comparison] = self.shared.setdefault("comparisons", {})
+        if self.rules not in known:
+            known[self.rules] = compare(self.reference, self.profile, self.rules)
+        return known[self.rules]
 
-            found = self.shared["comparison"] = compare(self.reference, self.profile, self.rules)
-        return found
+    @property
+    def prediction(self) -> Comparison | None:
+        """The comparison of the score with held-out rows; `None` without scores on either side."""
+        scores: tuple[Reference, Profile] | None = self.shared.get("scores")
+        return None if scores is None else compare(*scores, self.rules)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,9 @@ def open_profiles(pieces: Sequence[Piece], table: FrozenTable, shelf: Shelf, run
     keys = [digest({"piece": piece.identity, "scale": scale, "version": profile.VERSION}) for piece in pieces]
     found = {key: shelf.read("profiles", key) for key in keys}
     lacking = [(key, piece) for key, piece in zip(keys, pieces, strict=True) if found[key] is None]
-    for (key, _), content in zip(lacking, run(profile_piece, [Task(piece, table) for _, piece in lacking]), strict=True):
+    for (key, _), content in zip(
+        lacking, run(profile_piece, [Task(piece, table) for _, piece in lacking]), strict=True
+    ):
         shelf.keep("profiles", key, content)
         found[key] = content
     return [

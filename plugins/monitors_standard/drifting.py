@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.watch.causes import explain_score
+from engine.watch.compare import ColumnComparison, Part, describe
 from engine.watch.compat import read_drift
-from engine.watch.compare import ColumnComparison, Comparison, Part, describe
 from engine.watch.findings import dependence_of, finding_of, rank_finding
 from engine.watch.observed import PREDICTION, Observed, Said
 from engine.watch.sequential import Trend, find_trends, level_of
@@ -67,7 +67,7 @@ class Prediction:
         held = [chunk for chunk in observed.past.held_out if PREDICTION in chunk.columns]
         if observed.mode == "compat" and held and PREDICTION in observed.rows.columns:
             return read_drift(observed, [PREDICTION], held)
-        comparison: Comparison | None = observed.shared.get("prediction")
+        comparison = observed.prediction
         if comparison is None:
             return Said("insufficient_data", "no predictions in the chunk, or none in the reference")
         entry: ColumnComparison = comparison.columns[0]
@@ -103,4 +103,3 @@ def _slow(trend: Trend) -> Finding:
         name=trend.column, status="alarm", adjusted=trend.adjusted, effect=abs(trend.effect), component=trend.component,
         words=words, window=trend.window,
     )  # fmt: skip
-

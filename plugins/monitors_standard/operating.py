@@ -37,20 +37,39 @@ class Parity:
         return self._judge(report)
 
     def _judge(self, report: ParityReport) -> Said:
-        differing = {item.feature: (item.mismatches + item.missing + item.extra) / max(item.compared, 1) for item in report.features}
+        differing = {
+            item.feature: (item.mismatches + item.missing + item.extra) / max(item.compared, 1)
+            for item in report.features
+        }
         bad = sorted(
-            (name for name, share in differing.items() if share > self._params.max_differing), key=lambda n: -differing[n]
+            (name for name, share in differing.items() if share > self._params.max_differing),
+            key=lambda n: -differing[n],
         )
         shown = {item.feature: item for item in reversed(report.differences)}
         found = tuple(
-            Finding(name=name, status="alarm", component="parity", effect=differing[name], words=_differs(name, differing[name], shown.get(name)))
+            Finding(name=name, status="alarm", component="parity", effect=differing[name],
+                    words=_differs(name, differing[name], shown.get(name)))
             for name in bad
         )  # fmt: skip
-        skipped = f", {report.skipped} of {report.sampled} requests could not be computed again" if report.skipped else ""
+        skipped = (
+            f", {report.skipped} of {report.sampled} requests could not be computed again" if report.skipped else ""
+        )
         words = "; ".join(item.words for item in found[:3]) or f"{len(differing)} features are the same, bit by bit"
-        details = {"compared": report.compared, "sampled": report.sampled, "skipped": report.skipped, "reasons": dict(report.reasons)}
+        details = {
+            "compared": report.compared,
+            "sampled": report.sampled,
+            "skipped": report.skipped,
+            "reasons": dict(report.reasons),
+        }
         worst = max(differing.values(), default=0.0)
-        return Said("alarm" if bad else "ok", words + skipped, worst, expected=self._params.max_differing, findings=found, details=details)
+        return Said(
+            "alarm" if bad else "ok",
+            words + skipped,
+            worst,
+            expected=self._params.max_differing,
+            findings=found,
+            details=details,
+        )
 
 
 def _differs(name: str, share: float, example: ParityDifference | None) -> str:

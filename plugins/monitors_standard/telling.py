@@ -47,10 +47,10 @@ class Multivariate:
         kept = observed.facts.get("kept", {})
         areas = kept.get("areas", {}).get(tuple(column.name for column in frozen.columns))
         if areas is None:
-            step = max(1, len(chunks) // _COMPARED)
+            drawn = np.unique(np.linspace(0, len(chunks) - 1, min(_COMPARED, len(chunks))).astype(np.int64))
             areas = [
                 self._area(matrices[index], [item for place, item in enumerate(matrices) if place != index])[0]
-                for index in range(0, len(chunks), step)
+                for index in drawn
             ]
             kept.setdefault("areas", {})[tuple(column.name for column in frozen.columns)] = areas
         now, gains = self._area(_matrix(observed.rows, frozen), matrices)

@@ -12,7 +12,7 @@ import pytest
 from engine.cli import main
 from tests.serve.conftest import Rides, Server, close, make_server
 
-MONITORS = 'watch: {chunk: {count: 1}}\nmonitors: default\n'
+MONITORS = "watch: {chunk: {count: 1}}\nmonitors: default\n"
 
 
 @pytest.fixture
@@ -60,7 +60,9 @@ def test_a_log_has_latency_failures_and_parity(watched, capsys: pytest.CaptureFi
     assert found["service"]["findings"][1]["now"] == 0.0
     assert found["parity"]["status"] == "ok", found["parity"]["words"]
     assert found["parity"]["details"]["compared"] >= 150
-    assert not [item for item in found["quality"]["findings"] if item["component"] == "schema"], found["quality"]["words"]
+    assert not [item for item in found["quality"]["findings"] if item["component"] == "schema"], found["quality"][
+        "words"
+    ]
 
 
 def test_a_served_value_of_other_bits_is_an_alarm(watched, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

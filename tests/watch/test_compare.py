@@ -187,7 +187,10 @@ def test_distinct_values_are_estimated() -> None:
 @pytest.mark.parametrize(
     ("change", "column"),
     [
-        (pl.Series("city", np.random.default_rng(1).integers(0, 900, 2_000).astype(str)), "city"),  # 2,000 values to 900
+        (
+            pl.Series("city", np.random.default_rng(1).integers(0, 900, 2_000).astype(str)),
+            "city",
+        ),  # 2,000 values to 900
         (pl.Series("id", [f"2-{index // 3}" for index in range(2_000)]), "id"),  # every id three times
     ],
 )

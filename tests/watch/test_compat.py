@@ -31,7 +31,9 @@ def pair_of(case: str, name: str) -> Pair:
     return Pair(before, now, before.dtype.kind == "f")
 
 
-@pytest.mark.parametrize(("case", "name"), [(case, name) for case, found in FIGURES["evidently"].items() for name in found])
+@pytest.mark.parametrize(
+    ("case", "name"), [(case, name) for case, found in FIGURES["evidently"].items() for name in found]
+)
 def test_evidently(case: str, name: str) -> None:
     pair = pair_of(case, name)
     for method, told in FIGURES["evidently"][case][name].items():
@@ -41,14 +43,15 @@ def test_evidently(case: str, name: str) -> None:
         assert ours.drifted == told["drifted"], method
 
 
-@pytest.mark.parametrize(("case", "name"), [(case, name) for case, found in FIGURES["nannyml"].items() for name in found])
+@pytest.mark.parametrize(
+    ("case", "name"), [(case, name) for case, found in FIGURES["nannyml"].items() for name in found]
+)
 def test_nannyml_drift(case: str, name: str) -> None:
     n, m, moved, size = SIZES[case]
     before, now = columns(n, 1, 0.0)[name], columns(m, 2, moved)[name]
-    numeric = before.dtype.kind == "f"
     chunks = [present(before[low : low + size]) for low in range(0, n, size)]
     for method, told in FIGURES["nannyml"][case][name].items():
-        fitted = nannyml_fit(method, chunks, numeric=numeric)
+        fitted = nannyml_fit(method, chunks)
         assert fitted is not None
         read = [fitted.read(present(now[low : low + size])) for low in range(0, m, size)]
         assert [item.value for item in read] == pytest.approx(told["value"], abs=1e-9), method
@@ -88,7 +91,7 @@ def test_ks_and_chi_squared_are_those_of_scipy() -> None:
     pair = pair_of("small", "bell")
     expected = stats.ks_2samp(pair.reference, pair.current)
     assert evidently_value("ks", pair).value == pytest.approx(expected.pvalue, abs=1e-9)
-    fitted = nannyml_fit("kolmogorov_smirnov", [pair.reference], numeric=True)
+    fitted = nannyml_fit("kolmogorov_smirnov", [pair.reference])
     assert fitted is not None
     assert fitted.read(pair.current).value == pytest.approx(expected.statistic, abs=1e-9)
     wide = evidently_value("wasserstein", pair).value * np.std(pair.reference)

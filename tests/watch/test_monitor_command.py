@@ -195,6 +195,19 @@ def test_slices_are_read_too(monitor, project: Path) -> None:
     assert "country=de" not in alarms
 
 
+def test_compat_gives_the_numbers_of_others(monitor, project: Path) -> None:
+    change(project, pl.col("x") + 0.6)
+    answer, code = monitor("--only", "drift", "--only", "prediction", "--only", "estimated", "watch.mode=compat")
+    last = found(answer, "drift")[-1]
+    entry = next(item for item in last["findings"] if item["name"] == "x")
+    assert entry["details"]["evidently"]["method"] == "wasserstein"
+    assert entry["details"]["evidently"]["drifted"]
+    assert {"evidently_psi", "nannyml_jensen_shannon"} <= set(entry["distances"])
+    assert last["details"]["evidently_share"] == pytest.approx(1 / 3)
+    assert found(answer, "estimated")[0]["findings"][0]["details"]["error"] > 0
+    assert code == 3
+
+
 def test_unknown_monitors_and_pipelines_without_any_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["monitor", "pipeline=small", "--project", str(project), "--only", "nothing"]) == 2
     assert "drift" in capsys.readouterr().err

@@ -58,12 +58,25 @@ def test_profiles_of_pieces_merge_to_that_of_the_file(files: list[Path], tmp_pat
 
 def test_engine_monitor_data(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "conf").mkdir()
-    words = ["monitor", "data", "--project", str(tmp_path), "--reference", str(files[0]), "--rows", *map(str, files[1:]), "--json"]
+    words = [
+        "monitor",
+        "data",
+        "--project",
+        str(tmp_path),
+        "--reference",
+        str(files[0]),
+        "--rows",
+        *map(str, files[1:]),
+        "--json",
+    ]
     assert main(words) == 3
     answer = json.loads(capsys.readouterr().out)
     assert [reading["status"] for reading in answer["readings"]] == ["ok", "alarm"]
     assert answer["readings"][1]["findings"][0]["name"] == "x0"
     assert main([*words, "--column", "x1", "--column", "c*"]) == 0
     assert main(["monitor", "data", "--project", str(tmp_path), "--reference", str(files[0])]) == 2
-    assert main(["monitor", "data", "--project", str(tmp_path), "--reference", "none.parquet", "--rows", "none.parquet"]) != 0
+    assert (
+        main(["monitor", "data", "--project", str(tmp_path), "--reference", "none.parquet", "--rows", "none.parquet"])
+        != 0
+    )
     assert "none.parquet" in capsys.readouterr().err
