@@ -73,7 +73,9 @@ def samples_of(name: str, chunks: Sequence[pl.DataFrame], rows: pl.DataFrame) ->
     numeric = bool(parts) and is_number(parts[0].dtype)
     if any(is_number(part.dtype) != numeric for part in [*parts, rows[name]] if part.dtype != pl.Null):
         return None
-    return Samples(name, tuple(_values(part, numeric=numeric) for part in parts), _values(rows[name], numeric=numeric), numeric)
+    return Samples(
+        name, tuple(_values(part, numeric=numeric) for part in parts), _values(rows[name], numeric=numeric), numeric
+    )
 
 
 def _values(values: pl.Series, *, numeric: bool) -> NDArray[Any]:
@@ -95,7 +97,7 @@ def judge_samples(samples: Samples) -> Finding:
             for tool, item in (("Evidently", default), ("NannyML", theirs)) if item.drifted]  # fmt: skip
     return Finding(
         name=samples.name, status="alarm" if said else "ok", component="compat", effect=default.value,
-        words=f"{samples.name}: {'; '.join(said)}" if said else "", distances=_distances(pair, samples),
+        words=f"{samples.name}: {'; '.join(said)}" if said else "", distances=distances_of(pair, samples),
         details={"evidently": _told(default), "nannyml": _told(theirs)},
     )  # fmt: skip
 
@@ -104,7 +106,8 @@ def _told(value: PeerValue) -> dict[str, object]:
     return {"method": value.method, "value": value.value, "threshold": value.threshold, "drifted": value.drifted}
 
 
-def _distances(pair: Pair, samples: Samples) -> dict[str, float]:
+def distances_of(pair: Pair, samples: Samples) -> dict[str, float]:
+    """Give every number of both tools that the column admits."""
     found = {}
     for module, prefix in ((evidently_numbers, "evidently"), (nannyml_numbers, "nannyml")):
         barred = module.CATEGORIES_ONLY if samples.numeric else module.NUMERIC_ONLY

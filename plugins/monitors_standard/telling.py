@@ -49,11 +49,11 @@ class Multivariate:
         if areas is None:
             drawn = np.unique(np.linspace(0, len(chunks) - 1, min(_COMPARED, len(chunks))).astype(np.int64))
             areas = [
-                self._area(matrices[index], [item for place, item in enumerate(matrices) if place != index])[0]
+                self.tell_apart(matrices[index], [item for place, item in enumerate(matrices) if place != index])[0]
                 for index in drawn
             ]
             kept.setdefault("areas", {})[tuple(column.name for column in frozen.columns)] = areas
-        now, gains = self._area(_matrix(observed.rows, frozen), matrices)
+        now, gains = self.tell_apart(_matrix(observed.rows, frozen), matrices)
         verdict = against(now, areas)
         if verdict is None or now.value is None:
             return insufficient(now.why or "too few reference chunks")
@@ -73,7 +73,7 @@ class Multivariate:
             findings=findings,
         )  # fmt: skip
 
-    def _area(self, rows: np.ndarray, others: Sequence[np.ndarray]) -> tuple[Measured, np.ndarray]:
+    def tell_apart(self, rows: np.ndarray, others: Sequence[np.ndarray]) -> tuple[Measured, np.ndarray]:
         """Train on all folds but one, score that; gives the area over all rows, and the gain of each column."""
         import lightgbm  # noqa: PLC0415 - start-up time
 

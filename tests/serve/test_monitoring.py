@@ -12,7 +12,13 @@ import pytest
 from engine.cli import main
 from tests.serve.conftest import Rides, Server, close, make_server
 
-MONITORS = "watch: {chunk: {count: 1}}\nmonitors: default\n"
+MONITORS = """\
+watch: {chunk: {count: 1}}
+monitors:
+  service: {kind: service, max_latency_ms: 60000}
+  parity: {kind: parity}
+  quality: {kind: quality}
+"""
 
 
 @pytest.fixture

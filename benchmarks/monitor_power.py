@@ -1,0 +1,225 @@
+"""What is found at matched false-alarm rates: ours against every number of Evidently and NannyML, on the same draws.
+
+    python benchmarks/monitor_power.py [--references 100] [--wobble 0.05] [--peers PYTHON]
+
+Each reference: 10 chunks of 2,000 rows of 20 normal columns and 4 categories. Then one chunk in which nothing changed, whose
+statistics over all references give each method the threshold that raises a false alarm in 0.5 % or 5 % of columns, and one chunk
+with a change in every column. The other tools' numbers are those of `mode: compat`; with `--peers` a sample of the very same
+draws is read by the tools themselves, and the largest difference is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from engine.watch.compare import Rules, compare
+from engine.watch.compat import Samples, distances_of
+from engine.watch.evidently_numbers import Pair
+from engine.watch.profile import profile_rows
+from engine.watch.reference import Reference, build_reference
+
+NUMBERS, CHUNKS, ROWS = 20, 10, 2_000
+SIZES = (3, 5, 8, 12)
+RATES = (0.005, 0.05)
+RULES = Rules(effect=0.0)
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+CHANGES: dict[str, Change] = {
+    "mean + 0.1 sd": lambda x, _: x + 0.1,
+    "spread x 1.08": lambda x, _: x * 1.08,
+    "tail: 1.5 % from N(0, 4)": lambda x, rng: np.where(rng.random(x.shape) < 0.015, x * 4, x),
+    "shape: skewed, mean and spread alike": lambda x, _: (x + 0.06 * (x**2 - 1)) / np.sqrt(1 + 2 * 0.06**2),
+}
+P_VALUES = {"evidently_ks", "evidently_chisquare", "evidently_z"}
+
+
+def draw(
+    rng: np.random.Generator, wobble: float, change: Change | None = None, mix: float = 0.0, correlation: float = 0.0
+) -> pl.DataFrame:
+    """One chunk; `mix` moves rows to the first category, `correlation` ties neighbouring columns together."""
+    x = rng.normal(size=(ROWS, NUMBERS))
+    if correlation:
+        x[:, 1::2] = correlation * x[:, ::2] + np.sqrt(1 - correlation**2) * x[:, 1::2]
+    x = (change(x, rng) if change else x) + rng.normal(0.0, wobble, NUMBERS)
+    columns = {f"x{index}": x[:, index] for index in range(NUMBERS)}
+    for size in SIZES:
+        shares = np.arange(1, size + 1) ** -0.7 * np.exp(rng.normal(0.0, wobble, size))
+        shares /= shares.sum()
+        shares = shares * (1 - mix)
+        shares[0] += mix
+        columns[f"c{size}"] = rng.choice(size, ROWS, p=shares).astype(str)
+    return pl.DataFrame(columns)
+
+
+def read(chunks: list[pl.DataFrame], chunk: pl.DataFrame, names: list[str]) -> dict[str, list[float]]:
+    """Give every method's statistic of every column, larger where there is more to say."""
+    found = defaultdict(list)
+    for name in names:
+        numeric = name.startswith("x")
+        parts = tuple(np.array(item[name].to_list()) if not numeric else item[name].to_numpy() for item in chunks)
+        now = chunk[name].to_numpy() if numeric else np.array(chunk[name].to_list())
+        samples = Samples(name, parts, now, numeric)
+        for method, value in distances_of(Pair(np.concatenate(parts), now, numeric), samples).items():
+            if method != "evidently_z":
+                found[method].append(-value if method in P_VALUES else value)
+    return found
+
+
+def classifier(chunks: list[pl.DataFrame], chunk: pl.DataFrame) -> float:
+    """A domain classifier's area, as NannyML has one."""
+    from plugins.monitors_standard import MultivariateParams
+    from plugins.monitors_standard.telling import Multivariate
+
+    numbers = [f"x{index}" for index in range(NUMBERS)]
+    measured, _ = Multivariate(MultivariateParams()).tell_apart(
+        chunk.select(numbers).to_numpy(), [item.select(numbers).to_numpy() for item in chunks]
+    )
+    return float(measured.value or 0.5)
+
+
+def reconstruction(chunks: list[pl.DataFrame], chunk: pl.DataFrame) -> float:
+    """How far the mean reconstruction error of principal components (65 % of the variance) is from the reference's."""
+    numbers = [f"x{index}" for index in range(NUMBERS)]
+    past = np.concatenate([item.select(numbers).to_numpy() for item in chunks])
+    mean, scale = past.mean(axis=0), past.std(axis=0)
+    values, vectors = np.linalg.eigh(np.cov((past - mean) / scale, rowvar=False))
+    kept = vectors[:, ::-1][:, : int(np.searchsorted(np.cumsum(values[::-1]) / values.sum(), 0.65)) + 1]
+
+    def error(rows: np.ndarray) -> float:
+        scaled = (rows - mean) / scale
+        return float(np.linalg.norm(scaled - scaled @ kept @ kept.T, axis=1).mean())
+
+    return abs(error(chunk.select(numbers).to_numpy()) - error(past))
+
+
+@dataclass(frozen=True)
+class World:
+    """Reference chunks, and what ours makes of them."""
+
+    chunks: list[pl.DataFrame]
+    reference: Reference
+
+    def note(self, into: dict[str, list[float]], chunk: pl.DataFrame, names: list[str]) -> None:
+        """Note every method's statistics of some columns of one kind."""
+        kind = names[0][0]
+        for method, values in read(self.chunks, chunk, names).items():
+            into[f"{kind}:{method}"] += values
+        found = compare(self.reference, profile_rows(chunk, self.reference.frozen), RULES)
+        into[f"{kind}:ours"] += [-float(item.tail or 1.0) for item in found.columns if item.column in names]
+
+    def note_pairs(self, into: dict[str, list[float]], chunk: pl.DataFrame) -> None:
+        """Note what says of a whole chunk how its columns hang together."""
+        found = compare(self.reference, profile_rows(chunk, self.reference.frozen), RULES).dependence
+        into["pairs:ours"].append(-float(found.tail or 1.0) if found else -1.0)
+        into["pairs:domain classifier"].append(classifier(self.chunks, chunk))
+        into["pairs:reconstruction error"].append(reconstruction(self.chunks, chunk))
+
+
+def simulate(references: int, wobble: float) -> tuple[dict, dict]:
+    """Give the statistics of unchanged chunks, and of changed ones by scenario; each by method."""
+    null: dict[str, list[float]] = defaultdict(list)
+    moved: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    numbers, texts = [f"x{index}" for index in range(NUMBERS)], [f"c{size}" for size in SIZES]
+    for seed in range(references):
+        rng = np.random.default_rng([seed, int(wobble * 100)])
+        chunks = [draw(rng, wobble) for _ in range(CHUNKS)]
+        world = World(chunks, build_reference(chunks))
+
+        quiet = draw(rng, wobble)
+        world.note(null, quiet, numbers)
+        world.note(null, quiet, texts)
+        for name, change in CHANGES.items():
+            world.note(moved[name], draw(rng, wobble, change), numbers)
+        world.note(moved["mix: first category + 4 %"], draw(rng, wobble, mix=0.04), texts)
+        for into, chunk in ((null, quiet), (moved["correlation 0 to 0.12"], draw(rng, wobble, correlation=0.12))):
+            world.note_pairs(into, chunk)
+        if seed % 10 == 9:
+            print(f"  {seed + 1} references", file=sys.stderr, flush=True)
+    return null, moved
+
+
+def table(null: dict, moved: dict) -> None:
+    """Print the shares found, ours and the best three of the others."""
+    for name, found in moved.items():
+        for rate in RATES:
+            power = {}
+            for method, values in found.items():
+                threshold = np.quantile(null[method], 1 - rate)
+                power[method.partition(":")[2]] = float((np.array(values) > threshold).mean())
+            count = len(next(iter(found.values())))
+            others = sorted(((value, method) for method, value in power.items() if method != "ours"), reverse=True)[:3]
+            error = np.sqrt(max(power["ours"] * (1 - power["ours"]), 0.01) / count)
+            told = ", ".join(f"{method} {value:.1%}" for value, method in others)
+            print(f"  {name:<38} at {rate:5.1%}: ours {power['ours']:6.1%} ± {error:.1%}   {told}", flush=True)
+
+
+PEERS = """
+import json, sys, warnings, logging
+warnings.filterwarnings("ignore"); logging.disable(logging.CRITICAL)
+import pandas as pd, nannyml
+from evidently.legacy.calculations import stattests
+from evidently.legacy.core import ColumnType
+folder, size = sys.argv[1], int(sys.argv[2])
+known, now = pd.read_parquet(folder + "/known.parquet"), pd.read_parquet(folder + "/now.parquet")
+tests = {"psi": stattests.psi_stat_test, "jensenshannon": stattests.jensenshannon_stat_test}
+tests |= {"wasserstein": stattests.wasserstein_stat_test, "ks": stattests.ks_stat_test}
+found = {}
+numbers, texts = [n for n in known if n[0] == "x"], [n for n in known if n[0] == "c"]
+made = nannyml.UnivariateDriftCalculator(column_names=numbers + texts, treat_as_categorical=texts, chunk_size=size); made.fit(known)
+theirs = made.calculate(now).filter(period="analysis").to_df()
+for name in known:
+    kind = ColumnType.Numerical if name in numbers else ColumnType.Categorical
+    for method, test in tests.items():
+        if method in ("psi", "jensenshannon") or name in numbers:
+            found[name + "|evidently_" + method] = float(test(known[name], now[name], kind, 0.1).drift_score)
+    found[name + "|nannyml_jensen_shannon"] = float(theirs[(name, "jensen_shannon", "value")].iloc[0])
+print(json.dumps(found))
+"""
+
+
+def check(python: str, wobble: float) -> None:
+    """Let the tools themselves read a draw; print how far their numbers are from those of `mode: compat`."""
+    rng = np.random.default_rng([0, int(wobble * 100)])
+    chunks, now = [draw(rng, wobble) for _ in range(CHUNKS)], draw(rng, wobble, CHANGES["mean + 0.1 sd"], mix=0.04)
+    with tempfile.TemporaryDirectory() as folder:
+        pl.concat(chunks).write_parquet(Path(folder) / "known.parquet")
+        now.write_parquet(Path(folder) / "now.parquet")
+        done = subprocess.run([python, "-c", PEERS, folder, str(ROWS)], capture_output=True, text=True, check=True)
+    theirs, apart = json.loads(done.stdout.splitlines()[-1]), 0.0
+    for name in now.columns:
+        ours = {method: abs(values[0]) for method, values in read(chunks, now, [name]).items()}
+        for method, value in ours.items():
+            apart = max(apart, abs(value - theirs.get(f"{name}|{method}", value)))
+    print(f"  the tools' own numbers of one draw, {len(theirs)} of them: at most {apart:.1e} apart", flush=True)
+
+
+def main() -> None:
+    """Draw, read, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--references", type=int, default=100)
+    parser.add_argument("--wobble", type=float, default=0.0)
+    parser.add_argument("--peers", help="a Python that has evidently and nannyml")
+    arguments = parser.parse_args()
+    print(
+        f"found at matched false-alarm rates, n = {ROWS}, K = {CHUNKS}, wobble {arguments.wobble}, {arguments.references} references"
+    )
+    began = time.perf_counter()
+    table(*simulate(arguments.references, arguments.wobble))
+    if arguments.peers:
+        check(arguments.peers, arguments.wobble)
+    print(f"  {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
