@@ -68,12 +68,13 @@ def _error(name: str, y: Floats, prediction: Floats, value: float) -> float:
         negatives = n - positives
         variance = value * (1 - value) + (positives - 1) * (q1 - value**2) + (negatives - 1) * (q2 - value**2)
         return float(np.sqrt(max(variance, 0.0) / max(positives * negatives, 1.0)))
-    losses = _losses(name, y, prediction)
+    losses = losses_of(name, y, prediction)
     error = float(losses.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     return error / (2 * value) if name == "rmse" and value > 0 else error
 
 
-def _losses(name: str, y: Floats, prediction: Floats) -> Floats:
+def losses_of(name: str, y: Floats, prediction: Floats) -> Floats:
+    """Give each row's loss, (n,); of the root of a mean, that of the mean."""
     if name == "log_loss":
         kept = np.clip(prediction, 1e-15, 1 - 1e-15)
         return np.asarray(-np.where(y == 1, np.log(kept), np.log1p(-kept)))
@@ -175,7 +176,7 @@ def estimate_regression(name: str, held: tuple[Floats, Floats], prediction: Floa
     if len(y) < MIN_LABELS or not len(prediction):
         return Measured(None, why=f"{len(y)} held-out rows, {MIN_LABELS} needed")
     edges = np.unique(np.quantile(before, np.linspace(0, 1, 11)[1:-1]))
-    losses = _losses(name, y, before)
+    losses = losses_of(name, y, before)
     places = np.searchsorted(edges, before)
     count = np.maximum(np.bincount(places, minlength=len(edges) + 1), 1)
     mean = np.bincount(places, weights=losses, minlength=len(edges) + 1) / count

@@ -6,7 +6,7 @@ Called through the catalogue. Held-out rows of the reference say what is usual a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from engine.evaluation.curves import curves_of
 from engine.evaluation.metrics import Floats
 from engine.evaluation.names import BINARY
 from engine.watch.compat import Labelled, read_estimated
+from engine.watch.frozen import FrozenTable
 from engine.watch.observed import LABEL, PREDICTION, Observed, Said, insufficient
 from engine.watch.performance import (
     Measured,
@@ -34,8 +35,10 @@ from engine.watch.scores import adjust
 from engine.watch_records import Finding, ReadingStatus
 
 from . import CalibrationParams, ConceptParams, EstimatedParams, PerformanceParams
+from .losing import LossModel, fit_losses
 
 _RESIDUAL = 0.02
+_FOLDED = 4  # held-out chunks from which a model of the loss is fitted
 
 
 def _pair(rows: pl.DataFrame) -> tuple[Floats, Floats]:
@@ -156,10 +159,9 @@ class Estimated:
         if len(prediction) < observed.rules.min_rows or labels < 200:
             words = f"{len(prediction)} scores, {labels} held-out labels; {observed.rules.min_rows} and 200 needed"
             return insufficient(words)
-        now = [estimator.expect(name, prediction) for name in names]
+        now = [estimator.expect(name, observed.rows) for name in names]
         past = [
-            [estimator.expect(name, _scores(chunk)) for chunk in observed.past.held_out if chunk.height]
-            for name in names
+            [estimator.expect(name, chunk, place % 2) for place, chunk in enumerate(estimator.chunks)] for name in names
         ]
         verdicts = [against(value, known) for value, known in zip(now, past, strict=True)]
         said = _said(_findings(names, now, verdicts, observed))
@@ -178,16 +180,27 @@ def _scores(rows: pl.DataFrame) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """What held-out rows say of scores: `held` is (labels, scores), `points` their calibration for a binary label."""
+    """What held-out rows say of scores: `held` is (labels, scores), `points` their calibration for a binary label.
+
+    `losses` has a model of each metric's loss for a regression with features; without, the loss of like scores is taken.
+    """
 
     held: tuple[Floats, Floats]
     points: tuple[Floats, Floats] | None
+    chunks: tuple[pl.DataFrame, ...] = ()
+    table: FrozenTable | None = None
+    losses: dict[str, LossModel] = field(default_factory=dict)
 
-    def expect(self, name: str, prediction: Floats) -> Measured:
-        """Give the expected metric of predictions."""
-        if self.points is None:
+    def expect(self, name: str, rows: pl.DataFrame, half: int | None = None) -> Measured:
+        """Give the expected metric of scored rows; `half` is 0 or 1 by turns for the held-out chunks themselves."""
+        prediction = _scores(rows)
+        if self.points is not None:
+            return estimate_binary(name, apply_calibration(self.points, prediction), prediction)
+        if self.table is None or len(self.chunks) < _FOLDED or name not in {"rmse", "mae", "mse"}:
             return estimate_regression(name, self.held, prediction)
-        return estimate_binary(name, apply_calibration(self.points, prediction), prediction)
+        if name not in self.losses:
+            self.losses[name] = fit_losses(name, self.chunks, self.table)
+        return self.losses[name].expect(rows, half)
 
 
 def _estimator(observed: Observed) -> Estimator:
@@ -197,7 +210,15 @@ def _estimator(observed: Observed) -> Estimator:
     if made is None:
         held = _held(observed)
         binary = observed.task == BINARY and len(held[0]) > 0
-        made = kept["estimator"] = Estimator(held, calibrate(held[1], held[0]) if binary else None)
+        points = calibrate(held[1], held[0]) if binary else None
+        chunks = tuple(chunk for chunk in observed.past.held_out if len(_pair(chunk)[0]))
+        columns = [
+            item for item in observed.reference.frozen.columns
+            if item.kind != "identifier" and item.name in observed.columns and all(item.name in chunk.columns for chunk in chunks)
+        ]  # fmt: skip
+        made = kept["estimator"] = Estimator(
+            held, points, chunks, FrozenTable(columns=tuple(columns)) if columns else None
+        )
     return made
 
 
@@ -279,9 +300,9 @@ class Concept:
             )
         names = self._params.metrics or metrics_of(observed.task)
         past = [_pair(chunk) for chunk in observed.past.held_out]
-        now = [_gap(name, estimator, (y, prediction)) for name in names]
+        now = [_gap(name, estimator, observed.rows) for name in names]
         verdicts = [
-            against(value, [_gap(name, estimator, pair) for pair in past if len(pair[0])])
+            against(value, [_gap(name, estimator, chunk, place % 2) for place, chunk in enumerate(estimator.chunks)])
             for name, value in zip(names, now, strict=True)
         ]
         found = list(_findings(names, now, verdicts, observed))
@@ -291,8 +312,11 @@ class Concept:
         return Said(said.status, words, said.value, said.low, said.high, said.expected, coverage, said.findings)
 
 
-def _gap(name: str, estimator: Estimator, pair: tuple[Floats, Floats]) -> Measured:
-    realised, expected = measure_with_error(name, *pair), estimator.expect(name, pair[1])
+def _gap(name: str, estimator: Estimator, rows: pl.DataFrame, half: int | None = None) -> Measured:
+    """Give realised less expected over the rows that have labels."""
+    labelled = rows.filter(pl.col(LABEL).is_not_null())
+    pair = _pair(labelled)
+    realised, expected = measure_with_error(name, *pair), estimator.expect(name, labelled, half)
     if realised.value is None or expected.value is None:
         return Measured(None, 0.0, len(pair[0]), realised.why or expected.why)
     return Measured(realised.value - expected.value, expected.error or realised.error, len(pair[0]))

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from engine.evaluation.metrics import measure
-from engine.watch.frozen import FrozenTable, as_text, doubles_of
+from engine.watch.frozen import FrozenTable
 from engine.watch.observed import PREDICTION, Observed, Said, insufficient
 from engine.watch.performance import Measured, against
 from engine.watch_records import Finding
 
 from . import MultivariateParams
+from .encoding import matrix_of
 
 _COMPARED = 6  # reference chunks that are told apart, which bounds the time
 _MIN_ROWS = 100
@@ -43,7 +43,7 @@ class Multivariate:
             item for item in observed.reference.frozen.columns if item.kind != "identifier" and item.name != PREDICTION
             and item.name in observed.rows.columns and not observed.profile.columns[item.name].trouble
         ))  # fmt: skip
-        matrices = [_matrix(chunk, frozen) for chunk in chunks]
+        matrices = [matrix_of(chunk, frozen) for chunk in chunks]
         kept = observed.facts.get("kept", {})
         areas = kept.get("areas", {}).get(tuple(column.name for column in frozen.columns))
         if areas is None:
@@ -53,7 +53,7 @@ class Multivariate:
                 for index in drawn
             ]
             kept.setdefault("areas", {})[tuple(column.name for column in frozen.columns)] = areas
-        now, gains = self.tell_apart(_matrix(observed.rows, frozen), matrices)
+        now, gains = self.tell_apart(matrix_of(observed.rows, frozen), matrices)
         verdict = against(now, areas)
         if verdict is None or now.value is None:
             return insufficient(now.why or "too few reference chunks")
@@ -100,17 +100,3 @@ class Multivariate:
 
 def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-
-
-def _matrix(rows: pl.DataFrame, frozen: FrozenTable) -> np.ndarray:
-    """Numbers as they are, categories by their place in the vocabulary."""
-    columns = []
-    for column in frozen.columns:
-        if column.kind == "number":
-            columns.append(doubles_of(rows[column.name]))
-            continue
-        index = {value: place for place, value in enumerate(column.values)}
-        columns.append(
-            np.array([index.get(value, -1) for value in as_text(rows[column.name]).to_list()], dtype=np.float64)
-        )
-    return np.column_stack(columns) if columns else np.zeros((rows.height, 1))
