@@ -25,7 +25,7 @@ Examples:
   engine monitor alerts ls
   engine monitor alerts ack 3f2a --reason "weather, known"
 
-Exit codes: 0 quiet, 4 insufficient data, 5 an alert of severity critical is open, 3 another alert is open."""
+Exit codes: 0 quiet (or acknowledged), 3 an alert of severity warning is open, 5 a critical one, 4 too little data."""
 
 
 def run(argv: Sequence[str]) -> int:

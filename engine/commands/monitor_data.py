@@ -13,7 +13,7 @@ from engine.clock import SystemClock, isoformat
 from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides
 from engine.commands.tables import render_table
 from engine.errors import ExitCode, UsageError
-from engine.watch_records import MonitorReport, Reading
+from engine.watch_records import MonitorReport, Reading, ReadingStatus
 
 if TYPE_CHECKING:
     from engine.watch.profiles import Piece
@@ -77,11 +77,11 @@ def _report(arguments: argparse.Namespace, overrides: Sequence[str]) -> MonitorR
     at = isoformat(SystemClock().now())
     readings = tuple(_reading(name, compare(reference, found), found.name, at) for found in profiles)
     states = {reading.status for reading in readings}
-    status = "alarm" if "alarm" in states else "ok" if "ok" in states else "insufficient_data"
+    status: ReadingStatus = "alarm" if "alarm" in states else "ok" if "ok" in states else "insufficient_data"
     codes = {"alarm": ExitCode.REJECTED, "ok": ExitCode.OK, "insufficient_data": ExitCode.INCONCLUSIVE}
     return MonitorReport(
         pipeline=name, model="", at=at, status=status, chunks=len(readings), readings=readings, exit_code=codes[status]
-    )  # type: ignore[arg-type]
+    )
 
 
 def _of_files(arguments: argparse.Namespace) -> tuple[str, list[Piece], list[Piece]]:

@@ -308,7 +308,7 @@ def _result(future: Any, name: str, kind: str, link: LocalLink) -> NodeResult:
 def map_on_cluster(function: Callable[[Any], _T], items: Sequence[Any], address: str) -> list[_T]:
     """Apply a function to each item on a scheduler's workers; raises `UnavailableError` when it does not answer."""
     try:
-        with _quiet_logs(), Client(address, timeout=_CONNECT_SECONDS) as client:
+        with _quiet_logs(), Client(address, timeout=_CONNECT_SECONDS) as client:  # type: ignore[no-untyped-call]
             return list(client.gather(client.map(function, list(items), pure=False)))
     except (OSError, DaskTimeoutError) as error:
         hint = "start one with `dask scheduler` and `dask worker`, or leave `dask.address` out"

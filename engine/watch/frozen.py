@@ -162,4 +162,5 @@ def doubles_of(values: pl.Series) -> np.ndarray:
         values = values.cast(pl.Datetime("us")).cast(pl.Int64)
     elif isinstance(values.dtype, pl.Duration | pl.Time):
         values = values.cast(pl.Int64)
-    return np.asarray(values.cast(pl.Float64).to_numpy())
+    doubles = values if values.dtype == pl.Float64 else values.cast(pl.Float64)
+    return np.asarray((doubles.fill_null(float("nan")) if doubles.null_count() else doubles).to_numpy())

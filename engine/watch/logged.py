@@ -43,11 +43,12 @@ class Again:
         return measure_parity(Logged(replayer.served, rows, share, most), replayer)
 
     def _open(self) -> Replayer:
-        from engine.filling import published  # noqa: PLC0415 - start-up time
+        from engine.online.materialise import Published  # noqa: PLC0415 - start-up time
         from engine.parity import Replayer, read_journal  # noqa: PLC0415 - as above
         from engine.serve.package import open_served  # noqa: PLC0415 - as above
 
-        project, places = self.declared.project, published(self.declared.spec)
+        project, sources = self.declared.project, self.declared.spec.sources
+        places = {name: Published(item.repository, item.ref or item.branch) for name, item in sources.items()}
         served = open_served(self.stores.artefacts, self.version, project.root)
         wanted = {name: places[name] for name in served.program.feature_sources if name in places}
         journal = read_journal(project.home / "events" / self.version.name)

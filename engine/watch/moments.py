@@ -6,14 +6,17 @@ Enters: rows and the frozen scale. Leaves: sums, products and squared products o
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 import numpy as np
 import polars as pl
 from scipy import special
 
-from engine.watch.frozen import FrozenColumn, FrozenTable, doubles_of, is_number
+from engine.watch.frozen import FrozenColumn, FrozenTable, is_number
 
-ROWS = 20_000
+ROWS, STREAMED = 20_000, 2_000
+"""Rows taken of a chunk in memory, and of each batch of one that streams."""
 MAX_COLUMNS = 200  # beyond that, pairs are too many to be told apart and to be kept
 
 
@@ -33,24 +36,43 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
         return parts[0], parts[1].reshape(count, count), parts[2].reshape(count, count)
 
 
-def moments_of(rows: pl.DataFrame, frozen: FrozenTable) -> Moments | None:
-    """Take the moments of a batch; `None` when fewer than two columns of numbers are usable."""
+def moments_of(rows: pl.DataFrame, frozen: FrozenTable, most: int = ROWS) -> Moments | None:
+    """Take the moments of a batch, of `most` rows about; `None` when fewer than two columns of numbers are usable."""
     columns = [column for column in frozen.numbers if _usable(rows, column)][:MAX_COLUMNS]
     if len(columns) < 2:
         return None
-    step = max(1, rows.height // ROWS)
+    step = max(1, rows.height // most)
     drawn = rows.select([column.name for column in columns]).gather_every(step) if step > 1 else rows
-    scores = np.empty((drawn.height, len(columns)))
+    doubles = drawn.select([_doubles(rows.schema[column.name], column.name) for column in columns])
+    scores = np.empty((len(columns), drawn.height))
     for index, column in enumerate(columns):
-        scores[:, index] = _normal_scores(doubles_of(drawn[column.name]), column)
+        scores[index] = _normal_scores(doubles[column.name].to_numpy(), column)
     squared = scores * scores
     return Moments(
         rows=drawn.height,
         names=tuple(column.name for column in columns),
-        sums=scores.sum(axis=0).tobytes(),
-        products=(scores.T @ scores).tobytes(),
-        squares=(squared.T @ squared).tobytes(),
+        sums=scores.sum(axis=1).tobytes(),
+        products=_products(scores).tobytes(),
+        squares=_products(squared).tobytes(),
     )
+
+
+def _doubles(dtype: pl.DataType, name: str) -> pl.Expr:
+    """Say how a column becomes doubles, as `doubles_of` does; all columns at once, since each asking has its price."""
+    found = pl.col(name)
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        found = found.cast(pl.Datetime("us")).cast(pl.Int64)
+    elif dtype.is_temporal():
+        found = found.cast(pl.Int64)
+    return found.cast(pl.Float64).fill_null(float("nan"))
+
+
+def _products(rows: np.ndarray) -> np.ndarray:
+    """Give the sums of products of all pairs, (J, J), by one thread: no BLAS, whose bits hang on the number of threads."""
+    found = np.empty((len(rows), len(rows)))
+    for index, row in enumerate(rows):
+        found[index] = np.einsum("jn,n->j", rows, row)
+    return found
 
 
 def _usable(rows: pl.DataFrame, column: FrozenColumn) -> bool:
@@ -59,14 +81,14 @@ def _usable(rows: pl.DataFrame, column: FrozenColumn) -> bool:
 
 def _normal_scores(values: np.ndarray, column: FrozenColumn) -> np.ndarray:
     """Give values their normal scores on the frozen edges, as `number_evidence.basis_of` gives bins theirs; 0 for none."""
-    edges = np.asarray(column.edges)
+    scores, edges = _scores(column.shares), np.asarray(column.edges)
     places = np.searchsorted(edges, values, side="left").clip(1, len(edges) - 1)
-    found = np.asarray(_scores(column))[places - 1]
-    return np.where(np.isfinite(values), found, 0.0)
+    return np.where(np.isfinite(values), scores[places - 1], 0.0)
 
 
-def _scores(column: FrozenColumn) -> np.ndarray:
-    shares = np.asarray(column.shares)
+@lru_cache(maxsize=4096)
+def _scores(of: tuple[float, ...]) -> np.ndarray:
+    shares = np.asarray(of)
     middle = np.cumsum(shares) - shares / 2
     normal = special.ndtri(np.clip(middle, 1e-9, 1 - 1e-9))
     centred = normal - (shares * normal).sum()

@@ -123,7 +123,7 @@ def _l_infinity(reference: Values) -> Callable[[Values], float]:
     def measure(current: Values) -> float:
         found, many = np.unique(current, return_counts=True)
         now = dict(zip(found.tolist(), (many / len(current)).tolist(), strict=True))
-        return max(abs(before.get(key, 0.0) - now.get(key, 0.0)) for key in {*before, *now})
+        return max(abs(float(before.get(key, 0.0)) - float(now.get(key, 0.0))) for key in {*before, *now})
 
     return measure
 

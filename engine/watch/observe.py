@@ -238,7 +238,7 @@ def _slice_of(observed: Observed, column: str, value: str, part: pl.DataFrame) -
 
 
 def _make_slice(observed: Observed, column: str, value: str, part: pl.DataFrame) -> Observed:
-    kept: dict[str, Any] = observed.facts.get("kept", {}).setdefault("slices", {})
+    kept: dict[tuple[str, str], Any] = observed.facts.get("kept", {}).setdefault("slices", {})
     if (column, value) not in kept:
         kept[column, value] = _slice_reference(observed, column, value)
     past, reference, scores, mean = kept[column, value]

@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from engine.errors import DataError
-from engine.keys import digest, digest_bytes, digest_file
+from engine.keys import Json, digest, digest_bytes, digest_file
 from engine.stores.disk import write_durably
 from engine.watch import frozen, profile, reference
 from engine.watch.frozen import FrozenTable
@@ -51,7 +51,7 @@ class Piece:
         return found if self.rows is None else found.slice(*self.rows)
 
     @property
-    def identity(self) -> list[str | int]:
+    def identity(self) -> list[Json]:
         """What the rows are."""
         return [self.content, *(self.rows or ())]
 
@@ -127,8 +127,11 @@ def whole_file(path: Path) -> Piece:
 
 def open_reference(pieces: Sequence[Piece], columns: Sequence[str], shelf: Shelf, label: str) -> Reference:
     """Give the reference of these pieces, each a chunk: kept, or made now and kept. Columns are read one at a time."""
-    versions = [VERSION, reference.VERSION, frozen.VERSION, profile.VERSION]
-    key = digest({"pieces": [piece.identity for piece in pieces], "columns": list(columns), "versions": versions})
+    versions: list[Json] = [VERSION, reference.VERSION, frozen.VERSION, profile.VERSION]
+    described: dict[str, Json] = {
+        "pieces": [piece.identity for piece in pieces], "columns": list(columns), "versions": versions,
+    }  # fmt: skip
+    key = digest(described)
     known = shelf.read("references", key)
     if known is not None:
         return decode_reference(known)

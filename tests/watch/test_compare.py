@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.watch.compare import Rules, compare
-from engine.watch.counting import _count_many, count_numbers, estimate_distinct, sketch
+from engine.watch.counting import _looked_up, count_numbers, estimate_distinct, sketch, summarise
 from engine.watch.distances import chi_squared
 from engine.watch.profile import decode_profile, encode_profile, merge_profiles, profile_rows
 from engine.watch.reference import Reference, build_reference, decode_reference, encode_reference, split_evenly
@@ -165,12 +165,29 @@ def test_slow_change_is_found_over_several_chunks(reference: Reference) -> None:
     assert best.window > 1
 
 
-@settings(deadline=None)
-@given(values=st.lists(st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0, float("inf"), float("-inf")]), max_size=60))
-def test_the_compiled_count_is_the_plain_one(values: list[float]) -> None:
-    edges = (-10.0, -1.0, 0.0, 0.5, 1.0, 40.0)
-    array = np.array(values)
-    assert _count_many(array, edges).tolist() == count_numbers(array, edges).tolist()
+@settings(deadline=None, max_examples=50)
+@given(
+    edges=st.lists(st.floats(-1e6, 1e6) | st.integers(-5, 5).map(float), min_size=2, max_size=12, unique=True).map(
+        sorted
+    ),
+    more=st.lists(st.floats(-1e7, 1e7), max_size=20),
+)
+def test_counting_on_cells_is_counting_on_edges(edges: list[float], more: list[float]) -> None:
+    bounds = np.array(edges)
+    close = np.concatenate([np.nextafter(bounds, -np.inf), bounds, np.nextafter(bounds, np.inf), more])
+    values = np.resize(close, 5_000)
+    assert count_numbers(values, edges).tolist() == _looked_up(values, edges).tolist()
+    found = summarise(values, tuple(edges), 3.0, 2.0)
+    scaled = (values - 3.0) / 2.0
+    assert (found.low, found.high) == (values.min(), values.max())
+    assert found.total == pytest.approx(scaled.sum(), rel=1e-9, abs=1e-3)
+    assert found.squares == pytest.approx((scaled**2).sum(), rel=1e-6, abs=1e-3)
+
+
+def test_what_is_not_finite_is_counted_apart() -> None:
+    found = summarise(np.array([np.nan, np.inf, -np.inf, 1.0, 3.0]), (0.0, 2.0), 1.0, 2.0)
+    assert (found.nans, found.infinite, found.counts.tolist(), found.low, found.high) == (1, 2, [0, 1, 1], 1.0, 3.0)
+    assert (found.total, found.squares) == (1.0, 1.0)
 
 
 def test_chi_squared_is_that_of_scipy() -> None:

@@ -65,7 +65,10 @@ def test_the_loss_of_a_regression_is_estimated_from_features(name: str) -> None:
         ours.append((model.expect(rows).value or 0.0) - truth)
         plain.append((estimate_regression(name, pair, rows["prediction"].to_numpy()).value or 0.0) - truth)
         found = model.expect(same)
-        usual.append(((found.value or 0.0) - measure(name, same["label"].to_numpy(), same["prediction"].to_numpy())) / found.error)
+        usual.append(
+            ((found.value or 0.0) - measure(name, same["label"].to_numpy(), same["prediction"].to_numpy()))
+            / found.error
+        )
     assert abs(np.mean(ours)) < 0.25 * abs(np.mean(plain))  # what like scores lost before does not see the feature
     assert abs(np.mean(usual)) < 2.0
     assert np.std(usual) < 2.5
