@@ -19,6 +19,7 @@ from engine.watch_records import Alert, Finding, Reading
 QUIET = 2
 _CAUSES = 8
 _DRIFTING = frozenset({"drift", "quality", "multivariate"})
+_BY_THEMSELVES = frozenset({"parity", "staleness", "service"})  # columns that moved do not explain these
 _STEPS = {
     "quality": "Look at the data first: a lost, retyped or emptied column is repaired at its source, not by training.",
     "drift": "Ask the owners of the columns above what changed. If the new values are right, retrain on data that has them.",
@@ -135,7 +136,10 @@ def rank_causes(reading: Reading, beside: Sequence[Reading]) -> tuple[Finding, .
     others = [
         item
         for other in beside
-        if other is not reading and other.kind in _DRIFTING and other.slice in {"", reading.slice}
+        if reading.kind not in _BY_THEMSELVES
+        and other is not reading
+        and other.kind in _DRIFTING
+        and other.slice in {"", reading.slice}
         for item in other.findings
         if item.status in {"alarm", "broken"}
     ]

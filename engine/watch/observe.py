@@ -201,7 +201,7 @@ def _read(watching: Watching, name: str, spec: MonitorSpec, monitor: Monitor, ob
         if column in observed.rows.columns
         for value, part in _slices(observed.rows, column)
     ]  # fmt: skip
-    if sliced and spec.level is None:
+    if sliced:
         own = replace(own, rules=replace(rules, level=level_of_slice(level, 1)))
         rules = replace(rules, level=level_of_slice(level, len(sliced)))
     yield _reading(watching, name, own, _guarded(monitor, own), "")

@@ -14,6 +14,7 @@ from engine.clock import Clock, isoformat
 from engine.errors import ExitCode, UsageError
 from engine.locations import Stores
 from engine.watch.alerts import Change, update_alerts
+from engine.watch.levels import level_for
 from engine.watch.notify import deliver, messages
 from engine.watch.observations import Observations, open_observations
 from engine.watch.observe import read_chunks
@@ -53,7 +54,12 @@ def monitor_seen(  # noqa: PLR0913, PLR0917 - what `monitor` gets, and the rows 
 ) -> MonitorReport:
     """Run the monitors on rows that are open already; the tick looks at them for other reasons too."""
     if asked.only:
-        kept = {name: spec for name, spec in declared.spec.monitors.items() if name in asked.only}
+        level, every = declared.spec.watch.level, declared.spec.monitors
+        kept = {  # alone, a monitor reads at the level that it has among all
+            name: msgspec.structs.replace(spec, level=level_for(name, every, level))
+            for name, spec in every.items()
+            if name in asked.only
+        }
         declared = replace(declared, spec=msgspec.structs.replace(declared.spec, monitors=kept))
     now = asked.at or now_of(seen, clock)
     watched = read_chunks(declared, seen, now, asked.since, lambda chunk, _done, _all: say(f"reading {chunk}"))

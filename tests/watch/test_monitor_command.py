@@ -208,6 +208,12 @@ def test_compat_gives_the_numbers_of_others(monitor, project: Path) -> None:
     assert code == 3
 
 
+def test_a_monitor_alone_says_what_it_says_among_all(monitor, project: Path) -> None:
+    change(project, pl.col("x") + 0.25)
+    alone, among = (found(monitor(*words)[0], "drift")[-1] for words in (["--only", "drift"], []))
+    assert (alone["status"], alone["words"]) == (among["status"], among["words"])
+
+
 def test_unknown_monitors_and_pipelines_without_any_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["monitor", "pipeline=small", "--project", str(project), "--only", "nothing"]) == 2
     assert "drift" in capsys.readouterr().err
