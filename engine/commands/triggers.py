@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.commands.arguments import Parser, choose_action, print_json, project_of, show
+from engine.commands.arguments import Parser, choose_action, print_json, project_of, say, show
 from engine.commands.tables import render_table
-from engine.errors import ConflictError, ExitCode, UsageError
+from engine.errors import ConflictError, EngineError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from engine.loop.declarations import Declaration
@@ -54,47 +54,30 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from engine.clock import SystemClock, isoformat  # noqa: PLC0415 - start-up time of --help
+    from engine.clock import SystemClock  # noqa: PLC0415 - start-up time of --help
     from engine.loop.locating import states_of  # noqa: PLC0415
-    from engine.loop.slots import Schedule, next_slot  # noqa: PLC0415
-    from engine.loop_records import TriggerState  # noqa: PLC0415
-    from engine.stores.loop_state import remembered  # noqa: PLC0415
+    from engine.loop.telling import states_of_triggers  # noqa: PLC0415
 
     found: list[TriggerState] = []
-    now = SystemClock().now()
+    problems: list[EngineError] = []
     for declaration, state in states_of(project_of(arguments)):
-        memory = remembered(state.memories(), declaration.pipeline)
-        last = {item.trigger: item for entry in state.history(declaration.pipeline) for item in entry.decision.opinions}
-        for name, spec in declaration.specs.items():
-            params = spec.params
-            slot = None
-            if spec.kind == "cron":
-                slot = next_slot(Schedule(getattr(params, "schedule", ""), getattr(params, "timezone", "UTC")), now)
-            found.append(
-                TriggerState(
-                    pipeline=declaration.pipeline,
-                    trigger=name,
-                    kind=spec.kind,
-                    paused=memory.paused or memory.paused_triggers.get(name),
-                    fired=last[name].fired if name in last else None,
-                    why=last[name].why if name in last else "not evaluated yet",
-                    next=isoformat(slot) if slot else None,
-                    cursor=memory.cursors.get(name, {}),
-                )
-            )
+        try:
+            found += states_of_triggers(declaration, state, SystemClock().now())
+        except EngineError as error:  # what is remembered of one pipeline hides no other
+            problems.append(error)
+    for error in problems:
+        say(f"error: {error}")
+    code = max((int(error.exit_code) for error in problems), default=int(ExitCode.OK))
     if arguments.json:
         print_json(found)
-        return ExitCode.OK
+        return code
     rows = [
         [item.pipeline, item.trigger, item.kind, "paused" if item.paused else "", item.next or "", item.why]
         for item in found
     ]
-    show(
-        render_table(["pipeline", "trigger", "kind", "", "next", "last said"], rows)
-        if rows
-        else "no pipeline has triggers"
-    )
-    return ExitCode.OK
+    table = render_table(["pipeline", "trigger", "kind", "", "next", "last said"], rows)
+    show(table if rows else "no pipeline has triggers")
+    return code
 
 
 def _explain(arguments: argparse.Namespace) -> int:

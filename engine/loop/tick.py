@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from engine.clock import FixedClock, SystemClock, isoformat, stopwatch
-from engine.errors import EngineError, ExitCode, IntegrityError
+from engine.errors import EngineError, ExitCode, IntegrityError, LockedError
 from engine.locations import Stores
 from engine.loop.asking import ask_to_diagnose, ask_to_observe, ask_to_run, subject
 from engine.loop.declarations import Declaration, read_declarations
@@ -66,20 +66,25 @@ class _Tick:
     adopted: list[str] = field(default_factory=list)
     stores: dict[StoresSpec, Stores] = field(default_factory=dict)
     memories: dict[StoresSpec, Mapping[str, TriggerMemory | IntegrityError]] = field(default_factory=dict)
+    broken: dict[StoresSpec, EngineError] = field(default_factory=dict)
 
-    def stores_of(self, spec: StoresSpec) -> Stores:
-        """Give the stores that a pipeline's settings name; most share one set."""
-        if spec not in self.stores:
-            clock = FixedClock(self.around.now) if self.around.simulated else SystemClock()
-            self.stores[spec] = Stores(self.project, SettingsSpec(stores=spec), clock)
-        return self.stores[spec]
+    def open(self, spec: StoresSpec) -> tuple[Stores, LoopState]:
+        """Open the stores that a pipeline's settings name; most share one set, and all memories of it are read at once.
 
-    def memory_of(self, declaration: Declaration, state: LoopState) -> TriggerMemory:
-        """Give what is remembered of a pipeline; all of a database is read at once."""
-        stores = declaration.declared.stores
-        if stores not in self.memories:
-            self.memories[stores] = state.memories()
-        return remembered(self.memories[stores], declaration.pipeline)
+        A database that is locked or gone makes one pipeline wait for it, not each of them.
+        """
+        if spec in self.broken:
+            raise self.broken[spec]
+        clock = FixedClock(self.around.now) if self.around.simulated else SystemClock()
+        stores = self.stores.setdefault(spec, Stores(self.project, SettingsSpec(stores=spec), clock))
+        try:
+            state = LoopState(stores.database)
+            if spec not in self.memories:
+                self.memories[spec] = state.memories()
+        except EngineError as error:
+            self.broken[spec] = error
+            raise
+        return stores, state
 
 
 def tick(project: Project, around: Around) -> TickReport:
@@ -96,6 +101,8 @@ def tick(project: Project, around: Around) -> TickReport:
                 work.ticked.append(_tick_one(work, found))
             except EngineError as error:
                 work.ticked.append(_failed(pipeline, error))
+                if isinstance(error, LockedError):
+                    work.broken[found.declared.stores] = error
     if not around.dry_run:
         _adopt(work)
     return TickReport(
@@ -115,9 +122,9 @@ def exit_code_of(report: TickReport) -> int:
 
 def _tick_one(work: _Tick, declaration: Declaration) -> TickedPipeline:
     """Evaluate one pipeline; of several ticks at once the first to commit decides."""
-    stores = work.stores_of(declaration.declared.stores)
-    state, around = LoopState(stores.database), work.around
-    memory = work.memory_of(declaration, state)
+    spec, around = declaration.declared.stores, work.around
+    stores, state = work.open(spec)
+    memory = remembered(work.memories[spec], declaration.pipeline)
     known = gather(declaration, memory, stores, around.now, around.read)
     for ask in (ask_to_diagnose, ask_to_observe):
         asked = ask(known, simulated=around.simulated)
@@ -197,19 +204,28 @@ def _commit(
 
 def _adopt(work: _Tick) -> None:
     """Launch every request that nobody works on: this tick's own, and those that a dead process had left."""
-    now = isoformat(SystemClock().now())  # leases are of this world, whatever the tick's clock says
-    mine = {item.request for item in work.ticked if item.request}
-    for stores in work.stores.values():
+    for spec, stores in work.stores.items():
+        if spec in work.broken:
+            continue
         state = LoopState(stores.database)
         for request in state.open_requests():
             if work.around.only and request.pipeline not in work.around.only:
                 continue
-            if request.state == "running":
-                if (request.lease_until or "") > now and not is_abandoned(Path(request.owner or "")):
-                    continue
-                state.expire(request, now)
-            work.around.launch(request, stores)
-            (work.launched if request.key in mine else work.adopted).append(request.key)
+            try:
+                _adopt_one(work, state, stores, request)
+            except EngineError as error:  # it stays asked for, and the others are launched
+                work.ticked.append(_failed(request.pipeline, error))
+
+
+def _adopt_one(work: _Tick, state: LoopState, stores: Stores, request: RunRequest) -> None:
+    now = isoformat(SystemClock().now())  # leases are of this world, whatever the tick's clock says
+    if request.state == "running":
+        if (request.lease_until or "") > now and not is_abandoned(Path(request.owner or "")):
+            return
+        state.expire(request, now)
+    work.around.launch(request, stores)
+    mine = {item.request for item in work.ticked if item.request}
+    (work.launched if request.key in mine else work.adopted).append(request.key)
 
 
 def _told(name: str, opinion: Opinion) -> TriggerOpinion:
