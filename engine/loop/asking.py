@@ -16,7 +16,6 @@ from engine.keys import digest
 from engine.loop.decide import Decision
 from engine.loop.declarations import Declared, subject_of
 from engine.loop.gather import Known, latest_observation, past_of
-from engine.loop.watching import chunk_length
 from engine.loop_records import RunRequest, TriggerMemory
 from engine.stores.loop_state import OPEN
 
@@ -99,3 +98,13 @@ def _period(declared: Declared, now: datetime) -> str:
         return ""
     length = min(chunk_length(declared.watch), _DAY)
     return isoformat(EPOCH + (now - EPOCH) // length * length)
+
+
+def chunk_length(by: str) -> timedelta:
+    """Give about how long a chunk is.
+
+    >>> chunk_length("week").days, chunk_length("6h").seconds
+    (7, 21600)
+    """
+    calendar = {"month": 31, "week": 7, "day": 1, "hour": 1 / 24}
+    return timedelta(days=calendar[by]) if by in calendar else timedelta(microseconds=microseconds(by))

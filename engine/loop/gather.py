@@ -52,7 +52,8 @@ def gather(declaration: Declaration, memory: TriggerMemory, stores: Stores, now:
         serving = _serving(declaration, stores, now, whole=bool(kinds - _ABOUT_DATA - _READ_BY))
         label = f"{declaration.declared.model}@{serving.version}" if serving else None
         if kinds - _ABOUT_DATA - _ABOUT_MODEL:
-            readings = measured(read(stores, declaration.declared.name, now), label)
+            chunks = max(int(getattr(spec.params, "n", 1)) for spec in declaration.specs.values())
+            readings = measured(read(stores, declaration.declared.name, now, chunks), label)
     return Known(declaration, memory, requests, now, readings, serving)
 
 

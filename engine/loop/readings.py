@@ -17,7 +17,7 @@ from engine.locations import Stores
 from engine.loop_contracts import Measured
 
 MODEL_KINDS = frozenset({"drift", "prediction", "multivariate", "performance", "estimated", "concept", "quality"})
-_MOST_CHUNKS = 40
+_SPARE = 5  # chunks beyond three times what a trigger asks for, among which enough have enough rows
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -47,19 +47,19 @@ class Read(msgspec.Struct, frozen=True):
     findings: tuple[_Found, ...] = ()
 
 
-ReadReadings: TypeAlias = Callable[[Stores, str, datetime], Sequence[Read]]
-"""Give a pipeline's latest readings as they were known at a moment."""
+ReadReadings: TypeAlias = Callable[[Stores, str, datetime, int], Sequence[Read]]
+"""Give the readings of a pipeline's latest chunks, so many at least, as they were known at a moment."""
 
 _decoder = msgspec.json.Decoder(Read)
 
 
-def read_readings(stores: Stores, pipeline: str, until: datetime) -> Sequence[Read]:
+def read_readings(stores: Stores, pipeline: str, until: datetime, chunks: int) -> Sequence[Read]:
     """Read the latest chunks' readings; those of `engine monitor` by hand count as well."""
     now, database = isoformat(until), stores.database
     starts = database.query(
         "SELECT DISTINCT started_at FROM monitor_readings WHERE pipeline = ? AND started_at <= ? "
         "ORDER BY started_at DESC LIMIT ?",
-        (pipeline, now, _MOST_CHUNKS),
+        (pipeline, now, 3 * chunks + _SPARE),
     )
     if not starts:
         return ()

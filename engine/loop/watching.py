@@ -15,6 +15,7 @@ from engine.clock import Clock
 from engine.durations import microseconds
 from engine.errors import ConflictError, EngineError
 from engine.locations import Stores
+from engine.loop.asking import chunk_length
 from engine.records import RunRecord
 from engine.spec import PipelineSpec
 from engine.stores import rollouts
@@ -118,9 +119,3 @@ def _since(spec: PipelineSpec, known: list[Reading], model: str) -> datetime | N
     if not ends or spec.watch.chunk.by is None:
         return None
     return max(ends) - timedelta(microseconds=microseconds(spec.label.maturity)) - 2 * chunk_length(spec.watch.chunk.by)
-
-
-def chunk_length(by: str) -> timedelta:
-    """Give about how long a chunk is."""
-    calendar = {"month": 31, "week": 7, "day": 1, "hour": 1 / 24}
-    return timedelta(days=calendar[by]) if by in calendar else timedelta(microseconds=microseconds(by))

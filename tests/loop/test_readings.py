@@ -42,7 +42,7 @@ def stores(tmp_path: Path) -> Stores:
 
 
 def seen(stores: Stores, day: int, model: str | None = "m@1") -> tuple[Measured, ...]:
-    return measured(read_readings(stores, "p", START + day * DAY), model)
+    return measured(read_readings(stores, "p", START + day * DAY, 1), model)
 
 
 def trigger(kind: str, **params: Any) -> Any:
