@@ -65,9 +65,9 @@ def _list(arguments: argparse.Namespace) -> int:
             found += states_of_triggers(declaration, state, SystemClock().now())
         except EngineError as error:  # what is remembered of one pipeline hides no other
             problems.append(error)
-    for error in problems:
-        say(f"error: {error}")
-    code = max((int(error.exit_code) for error in problems), default=int(ExitCode.OK))
+    for problem in problems:
+        say(f"error: {problem}")
+    code = max((int(problem.exit_code) for problem in problems), default=int(ExitCode.OK))
     if arguments.json:
         print_json(found)
         return code
