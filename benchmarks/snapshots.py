@@ -24,6 +24,7 @@ import polars as pl
 
 from engine.contracts import SnapshotStore
 from engine.nodes.frames import scan_objects
+from engine.nodes.publish import ROW_GROUP
 from engine.stores.snapshots import open_snapshots
 
 REPO = "plumbline-bench"
@@ -57,7 +58,7 @@ def history(root: Path, count: int) -> dict[str, float]:
 
 
 def make_table(root: Path, rows: int) -> list[Path]:
-    """Write four files of a table with five columns."""
+    """Write four files of a table with five columns, as an ingestion writes its partitions."""
     draw, files = np.random.default_rng(1), []
     for number in range(4):
         size = rows // 4
@@ -66,7 +67,7 @@ def make_table(root: Path, rows: int) -> list[Path]:
             "z": draw.normal(size=size), "n": draw.integers(0, 1000, size),
         })  # fmt: skip
         files.append(root / f"{number}.parquet")
-        frame.write_parquet(files[-1], compression="zstd", compression_level=1)
+        frame.write_parquet(files[-1], compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
     return files
 
 
