@@ -100,13 +100,15 @@ def _profile(arguments: argparse.Namespace, name: str, overrides: Sequence[str])
     from engine.clock import SystemClock  # noqa: PLC0415 - start-up time of the other actions
     from engine.data.declared import read_rows  # noqa: PLC0415
     from engine.data.repository import Repository  # noqa: PLC0415
+    from engine.nodes.frames import collect  # noqa: PLC0415
     from engine.profiling.columns import profile_table  # noqa: PLC0415
     from engine.stores.snapshots import open_snapshots  # noqa: PLC0415
 
     now = SystemClock().now()
     if arguments.ref is not None:
         store = open_snapshots(snapshots_of(arguments))
-        return profile_table(name, Repository(store, arguments.repository).scan(arguments.ref, name).collect(), now)
+        rows = collect(Repository(store, arguments.repository).scan(arguments.ref, name), f"source `{name}`")
+        return profile_table(name, rows, now)
     if overrides:
         return profile_table(name, _reader(arguments, overrides).read(name).frame, now)
     path = Path(name)

@@ -14,6 +14,7 @@ import polars as pl
 from engine.data.repository import Repository
 from engine.data_records import ChangeKind, ColumnDiff, ObjectDiff, RowSample, SnapshotDiff, SourceDiff
 from engine.errors import NotFoundError
+from engine.nodes.frames import reading
 from engine.profiling.bins import count_in, describe_bins, freeze_bins
 from engine.profiling.columns import type_word
 from engine.profiling.distance import column_psi, ks
@@ -33,7 +34,8 @@ def compare(repository: Repository, before: str, after: str, source: str | None 
         if source not in repository.sources(left):
             repository.require(right, source)
         changed &= {source}
-    sources = tuple(_compare_source(repository, (left, right), name) for name in sorted(changed))
+    with reading(f"{repository.name}@{left[:12]} and {right[:12]}"):
+        sources = tuple(_compare_source(repository, (left, right), name) for name in sorted(changed))
     return SnapshotDiff(repository=repository.name, before=left, after=right, sources=sources)
 
 

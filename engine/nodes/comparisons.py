@@ -16,6 +16,7 @@ import polars as pl
 from engine.clock import isoformat
 from engine.durations import microseconds
 from engine.nodes.expectations import Surroundings
+from engine.nodes.frames import reading
 from engine.profiling.distance import column_psi, ks
 from engine.spec import DistributionLimit, Expectation, SourceSpec
 
@@ -72,10 +73,11 @@ def _judge_distribution(column: str, limit: DistributionLimit, frame: pl.DataFra
     rule = f"{column} is distributed as before ({limit.measure} <= {limit.threshold:g})"
     if around.last_good is None:
         return Outcome(rule, broken=False, observed=_FIRST)
-    before = around.last_good.scan()
-    if column not in before.collect_schema():
-        return Outcome(rule, broken=False, observed=f"the last good snapshot has no column {column}")
-    reference = before.select(column).collect()[column]
+    with reading("the last good snapshot"):
+        before = around.last_good.scan()
+        if column not in before.collect_schema():
+            return Outcome(rule, broken=False, observed=f"the last good snapshot has no column {column}")
+        reference = before.select(column).collect()[column]
     few = min(len(reference), frame.height)
     if few < limit.min_rows:
         return Outcome(rule, broken=False, observed=f"{few:,} rows are too few to say ({limit.min_rows:,} are needed)")

@@ -14,6 +14,7 @@ import polars as pl
 
 from engine.features.expression import check, columns_of, parse
 from engine.features.lowering import evaluate, lower
+from engine.nodes.frames import collect
 from engine.spec import Expectation, SourceSpec
 
 _TYPES: Mapping[type[pl.DataType], str] = {pl.Boolean: "bool", pl.Int64: "i64", pl.Float64: "f64", pl.String: "str"}
@@ -31,7 +32,7 @@ class LastGood:
         """How many rows it has."""
         if self.known_rows is not None:
             return self.known_rows
-        return int(self.scan().select(pl.len()).collect().item())
+        return int(collect(self.scan().select(pl.len()), "the last good snapshot").item())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def _row_rules(
     if item.unique:
         twice = column.is_duplicated() if frame[name].n_unique() < frame.height else pl.lit(value=False)
         if around.kept is not None:
-            twice = twice | column.is_in(around.kept().select(name).unique().collect()[name].implode())
+            kept = collect(around.kept().select(name).unique(), "the partitions that stay")
+            twice = twice | column.is_in(kept[name].implode())
         rules.append((f"{name} is unique", twice & column.is_not_null(), 0.0))
     if item.increasing:
         rules.append((f"{name} never decreases from row to row", column < column.forward_fill().shift(1), 0.0))

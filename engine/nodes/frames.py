@@ -6,7 +6,8 @@ Parquet for rows (fixed row groups, so the bytes are the same for any thread cou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,16 @@ def scan_objects(store: SnapshotStore, place: tuple[str, str], paths: Sequence[s
 
 
 def collect(rows: pl.LazyFrame, what: str) -> pl.DataFrame:
-    """Run a scan; raises `UnavailableError` when its bytes cannot be had. The words never hold what logs in."""
-    try:
+    """Run a scan, with the errors of `reading`."""
+    with reading(what):
         return rows.collect()
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Word what fails while rows are read where they lie, without what logs in: `NotFoundError`, `UnavailableError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise NotFoundError(
             f"reading {what}: the snapshot store does not have an object of it any more",

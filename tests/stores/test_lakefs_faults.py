@@ -25,6 +25,7 @@ from engine.errors import (
     UnavailableError,
     UsageError,
 )
+from engine.nodes.expectations import LastGood
 from engine.nodes.frames import collect, scan_objects
 from engine.stores.lakefs_calls import Patience
 from engine.stores.lakefs_endpoint import parse_endpoint, probe
@@ -203,11 +204,22 @@ def test_a_scan_of_a_server_that_is_away_names_the_source_and_no_key(
     made = commit(store, tmp_path, "t/a.parquet", "not read")
     lakefs.inject("GET", "/a.parquet", refuse(403), times=99)
     lakefs.inject("HEAD", "/a.parquet", refuse(403), times=99)
+    rows = scan_objects(store, (REPO, made.id), ["t/a.parquet"])
+    with pytest.raises(UnavailableError, match="reading the last good snapshot"):
+        _ = LastGood(None, lambda: rows).rows
     with pytest.raises(UnavailableError, match="reading source `t`") as caught:
-        collect(scan_objects(store, (REPO, made.id), ["t/a.parquet"]), "source `t`")
+        collect(rows, "source `t`")
     told = "".join(traceback.format_exception(caught.value)) + str(caught.value.hint) + "".join(capfd.readouterr())
     assert os.environ["LAKEFS_SECRET_ACCESS_KEY"] not in told
     assert os.environ["LAKEFS_ACCESS_KEY_ID"] not in told
+
+
+def test_an_object_that_the_server_has_no_more_is_said_to_be_gone(store: SnapshotStore, lakefs: Relay) -> None:
+    lakefs.inject("GET", "/gone.parquet", refuse(404), times=99)
+    lakefs.inject("HEAD", "/gone.parquet", refuse(404), times=99)
+    rows = scan_objects(store, (REPO, "ab" * 32), ["t/gone.parquet"])
+    with pytest.raises(NotFoundError, match="reading source `t`: the snapshot store does not have"):
+        collect(rows, "source `t`")
 
 
 def test_a_server_that_is_down_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
