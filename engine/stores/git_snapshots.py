@@ -102,9 +102,7 @@ class GitSnapshotStore:
         staged = []
         with self._open(repository) as git:
             git_refs.head_of(git, branch)
-            objects = self._files(git)
-            for path, content in files.items():
-                file = objects.put(content)
+            for path, file in zip(files, self._files(git).put_many(files.values()), strict=True):
                 staged.append(ObjectStat(path, file.digest, file.size))
                 if told is not None:
                     told(len(staged))

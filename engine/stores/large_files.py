@@ -12,7 +12,8 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from engine.stores.disk import (
 )
 
 _BLOCK = 1 << 20
+_HASHERS = 4
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]*)\n"
 )
@@ -89,6 +91,16 @@ class LargeFiles:
                 return self._keep([small])
             with content.open("rb") as file:
                 return self._keep(iter(lambda: file.read(_BLOCK), b""))
+
+    def put_many(self, contents: Collection[Path]) -> Iterator[LargeFile]:
+        """Take files in, in order; large ones are hashed side by side, small ones cost more to hand over than to hash."""
+        with explained("store objects in", self.root):
+            large = any(content.stat().st_size > _BLOCK for content in contents)
+        if not large:
+            yield from map(self.put, contents)
+            return
+        with ThreadPoolExecutor(min(len(contents), os.cpu_count() or 1, _HASHERS), "hash") as pool:
+            yield from pool.map(self.put, contents)
 
     def settle(self, files: Iterable[LargeFile]) -> None:
         """Make objects durable, before anything names them; raises `StoreError` when one is missing or cut short."""
