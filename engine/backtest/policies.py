@@ -17,6 +17,7 @@ from engine.errors import ConfigError, NotFoundError, Problem, UsageError
 from engine.keys import Json
 from engine.spec import BackoffSpec, BudgetSpec, PipelineSpec, RetrainSpec, TriggerSpec, identity
 from engine.spec.monitoring import MonitorSpec
+from engine.watch.levels import level_for
 
 ALWAYS, NEVER, DECLARED = "always", "never", "declared"
 
@@ -102,7 +103,7 @@ def _declared(spec: PipelineSpec) -> Policy:
         )
     triggers = {name: _trigger(item) for name, item in spec.triggers.items()}
     monitors = {name: item for name, item in spec.monitors.items() if _is_read(item, spec.triggers)}
-    return Policy(DECLARED, triggers, {name: _monitor(item) for name, item in monitors.items()}, spec.retrain)
+    return Policy(DECLARED, triggers, {name: _monitor(_levelled(name, spec)) for name in monitors}, spec.retrain)
 
 
 def _shipped(name: str, triggers: Mapping[str, Mapping[str, Any]], spec: PipelineSpec, catalogue: Catalogue) -> Policy:
@@ -112,7 +113,11 @@ def _shipped(name: str, triggers: Mapping[str, Mapping[str, Any]], spec: Pipelin
     monitors: dict[str, Any] = {}
     if kinds - _NO_READINGS:
         own = {key: item for key, item in spec.monitors.items() if _is_read(item, made)}
-        monitors = {key: _monitor(item) for key, item in own.items() if name not in _MONITORS or item.kind == name}
+        monitors = {
+            key: _monitor(_levelled(key, spec))
+            for key, item in own.items()
+            if name not in _MONITORS or item.kind == name
+        }
         monitors = monitors or _default_monitors(kinds, catalogue)
     return Policy(
         name,
@@ -176,6 +181,12 @@ def _is_read(monitor: MonitorSpec, triggers: Mapping[str, TriggerSpec]) -> bool:
 
 def _trigger(spec: TriggerSpec) -> dict[str, Json]:
     return {"kind": spec.kind, "params": identity(spec.params), "alone": spec.alone}
+
+
+def _levelled(name: str, spec: PipelineSpec) -> MonitorSpec:
+    """Give a declared monitor at the level that it has among all that are declared, of which only some are read here."""
+    level = level_for(name, spec.monitors, spec.watch.level)
+    return msgspec.structs.replace(spec.monitors[name], level=level)
 
 
 def _monitor(spec: MonitorSpec) -> Json:

@@ -11,6 +11,7 @@ from engine.api import Declared, declare
 from engine.backtest.policies import ALWAYS, SHIPPED, choose_policies, default_names
 from engine.errors import ConfigError, UsageError
 from engine.project import Project
+from engine.watch.levels import level_for
 from tests.backtest.conftest import PIPELINE, generated, write_project
 
 
@@ -46,6 +47,8 @@ def test_the_declared_policy_is_compared_where_there_is_one(declared: Declared, 
     own = chosen(declared, ("declared",))["declared"]
     assert own.retrain.cooldown == "6d"
     assert list(own.monitors) == ["outcome"]
+    shared = level_for("outcome", declared.spec.monitors, declared.spec.watch.level)
+    assert own.monitors["outcome"]["level"] == shared < declared.spec.watch.level
     text = "\n".join(line for line in PIPELINE.splitlines() if not line.startswith(("triggers", "  worse")))
     bare = declare(Project(write_project(tmp_path, generated(weeks=2), text)), ["pipeline=turning"])
     assert "declared" not in default_names(bare.spec)
