@@ -26,6 +26,8 @@ from engine.serve.prediction_log import read_answers
 from engine.stores.artefacts import LocalArtefactStore
 from tests.serve.conftest import ENGINE, ROW, Rides
 
+CLIENTS = int(os.environ.get("PLUMBLINE_CLIENTS", "4"))
+SWAPS = int(os.environ.get("PLUMBLINE_SWAPS", "2"))
 ROWS = [
     {"driver": f"d{index}", "distance": index * 1.5, "hour": index, "event_time": "2024-01-20T00:00:00Z"}
     for index in range(8)
@@ -88,16 +90,17 @@ def test_a_new_champion_is_taken_over_without_a_failed_or_mixed_answer(filled: R
                 scores.setdefault(found[0]["model"], set()).add(tuple(item["score"] for item in found))
 
     with serving(filled) as (_, url):
-        clients = [threading.Thread(target=ask, args=(url,)) for _ in range(4)]
+        clients = [threading.Thread(target=ask, args=(url,)) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
-        for target, expected in ((2, 1), (1, 2)):
+        for target, expected in ((2, 1), (1, 2)) * (SWAPS // 2):
             filled.registry.move_alias("rides", "champion", expected_version=expected, to_version=target,
                                        action="promote", actor="test", reason="swap")  # fmt: skip
             wait_for(lambda target=target: models[-1] == {f"rides:{target}"} if models else False)
         stop.set()
         for client in clients:
             client.join()
+    print(f"{len(statuses)} requests by {CLIENTS} clients over {SWAPS} swaps")
     assert set(statuses) == {200}
     assert all(len(found) == 1 for found in models)
     assert {name: len(found) for name, found in scores.items()} == {"rides:1": 1, "rides:2": 1}
