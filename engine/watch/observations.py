@@ -73,7 +73,10 @@ def champion_of(declared: Declared, stores: Stores) -> ModelVersion:
 def _of_files(declared: Declared, rows: Path, reference: Path) -> Observations:
     watched, facts = tidy(read_table(rows))
     past, _ = tidy(read_table(reference))
-    columns = tuple(name for name in past.columns if name not in {PREDICTION, LABEL, TIME, KNOWN_AT, ROW_ID})
+    columns = tuple(
+        name for name, dtype in past.schema.items()
+        if name not in {PREDICTION, LABEL, TIME, KNOWN_AT, ROW_ID} and not isinstance(dtype, pl.Datetime | pl.Date)
+    )  # fmt: skip
     return Observations(past, past, watched, columns, str(reference.name), declared.spec.train.task, facts)
 
 

@@ -45,7 +45,18 @@ label: {from: events, expr: y, maturity: 1d}
 split: {kind: time_forward, train_until: 2024-02-01, validation_until: 2024-03-01}
 train: {kind: linear}
 watch: {chunk: {by: day}}
-monitors: default
+monitors:                      # the standard ones, with a cheap classifier
+  drift: {kind: drift}
+  prediction: {kind: prediction}
+  multivariate: {kind: multivariate, severity: info, rows: 300, folds: 2}
+  quality: {kind: quality, severity: critical}
+  calibration: {kind: calibration}
+  performance: {kind: performance, severity: critical}
+  estimated: {kind: estimated}
+  concept: {kind: concept}
+  parity: {kind: parity, severity: critical}
+  staleness: {kind: staleness}
+  service: {kind: service, severity: critical}
 notifiers:
   file: {kind: log, path: LOG, at_least: info}
 """

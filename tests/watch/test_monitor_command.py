@@ -208,6 +208,14 @@ def test_compat_gives_the_numbers_of_others(monitor, project: Path) -> None:
     assert code == 3
 
 
+def test_moments_move_on_and_are_not_watched(monitor, project: Path) -> None:
+    for name in ("rows", "reference"):
+        file = project / f"{name}.parquet"
+        pl.read_parquet(file).with_columns(ordered_at=pl.col("event_time") - pl.duration(days=3)).write_parquet(file)
+    answer, code = monitor("--only", "drift", "--only", "quality")
+    assert (answer["status"], code) == ("ok", 0), [reading["words"] for reading in answer["readings"]]
+
+
 def test_a_monitor_alone_says_what_it_says_among_all(monitor, project: Path) -> None:
     change(project, pl.col("x") + 0.25)
     alone, among = (found(monitor(*words)[0], "drift")[-1] for words in (["--only", "drift"], []))
