@@ -14,7 +14,7 @@ from engine.errors import UsageError
 if TYPE_CHECKING:
     from engine.analysis_records import AnalysisAnswer, AnalysisDocument
     from engine.api import Planned
-    from engine.records import RunRecord
+    from engine.records import NodeResult, RunRecord
 
 EPILOG = """\
 Analyses stand under `analysis:` (docs/analysis.md); `analysis=default` takes the usual ones. What they need trained is cached
@@ -91,13 +91,7 @@ def _answer(planned: Planned, record: RunRecord, names: Sequence[str]) -> Analys
 
     results = {node.name: node for node in record.nodes}
     documents = Documents(planned.stores.artefacts, results).analyses()
-    errors = {
-        name: results[f"analysis.{name}"].error
-        or results[f"analysis.{name}"].reason
-        or results[f"analysis.{name}"].state
-        for name in names
-        if name not in documents and f"analysis.{name}" in results
-    }
+    errors = {name: _why(record, results[f"analysis.{name}"]) for name in names if name not in documents}
     states = [node.state for node in record.nodes]
     return AnalysisAnswer(
         run_id=record.run_id,
@@ -111,6 +105,13 @@ def _answer(planned: Planned, record: RunRecord, names: Sequence[str]) -> Analys
         errors=errors,
         exit_code=record.exit_code,
     )
+
+
+def _why(record: RunRecord, result: NodeResult) -> str:
+    """Say why an analysis was not done: its own error, or that of what it needed."""
+    if result.error:
+        return result.error
+    return f"{result.reason or result.state}: {record.error}" if record.error else result.reason or result.state
 
 
 def _tell(answer: AnalysisAnswer) -> None:

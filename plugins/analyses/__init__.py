@@ -212,7 +212,9 @@ class NestedParams(Params, frozen=True, kw_only=True):
 
     def _split(self, fold: int, within: SplitChoice | None = None) -> SplitChoice:
         if self.by is not None:
-            shares = {"by": self.by, "test": self.share, "validation": self.share / 2, "salt": f"fold {fold}"}
+            # Another salt inside: by the same one, the inner test would be the outer test's rows, which are not there.
+            salt = f"fold {fold}" if within is None else f"inner fold {fold} of {within.params['salt']}"
+            shares = {"by": self.by, "test": self.share, "validation": self.share / 2, "salt": salt}
             return SplitChoice("group", shares, within)
         params = {
             "horizon": self.horizon,

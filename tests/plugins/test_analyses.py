@@ -303,6 +303,21 @@ def test_nested_cross_validation_reports_the_procedure_and_its_optimism(catalogu
     assert found["optimism"] == pytest.approx(np.log(2) - 0.6), "a lower loss was promised"
 
 
+def test_inner_folds_of_entities_are_drawn_anew(catalogue):
+    _, params = build(catalogue, "nested_cv", grid={"rounds": [5]}, by="row_id", folds=2, inner_folds=2)
+    rows = pl.DataFrame({"row_id": [f"r{i}" for i in range(2000)]})
+    for fit in params.fits(Subject((), {}, "binary")).values():
+        left = rows
+        if fit.split.within is not None:
+            left = rows.filter(parts_of(catalogue, fit.split.within, rows) != "test")
+        assert 0.15 < (parts_of(catalogue, fit.split, left) == "test").mean() < 0.25
+
+
+def parts_of(catalogue, choice, rows):
+    component = catalogue.get("splitter", choice.kind)
+    return component.build(msgspec.convert(dict(choice.params), component.params)).split(rows, 0)
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "words"),
     [
