@@ -159,7 +159,7 @@ def test_an_artefact_damaged_each_time_ends_the_run(bench, node, monkeypatch):
 
 
 def test_a_node_that_prints_for_ever_does_not_fill_the_disk(bench, node, monkeypatch):
-    monkeypatch.setattr("engine.execute.attempts._MAX_LINES", 0)
+    monkeypatch.setattr("engine.execute.conversation._MAX_LINES", 0)
     bench.run(node("a", "fail", how="away", retries=0))
     assert "last words" not in bench.heard.messages("info")
     assert any("the rest is dropped" in message for message in bench.heard.messages("warning"))
