@@ -29,7 +29,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
-        self._set = threading.Event()
+        self._cancelled = False  # no event: it holds a lock, for which a second signal would wait within the first
 
     @property
     def descriptor(self) -> int:
@@ -38,14 +38,14 @@ class Cancellation:
 
     def cancel(self) -> None:
         """Cancel; safe in a signal handler and any number of times."""
-        if not self._set.is_set():
-            self._set.set()
+        if not self._cancelled:
+            self._cancelled = True
             if self._writer >= 0:
                 os.write(self._writer, b"!")
 
     def is_cancelled(self) -> bool:
         """Say whether it was cancelled."""
-        return self._set.is_set()
+        return self._cancelled
 
     def wait(self, seconds: float) -> bool:
         """Wait that long or until cancelled; says which (true: cancelled)."""
