@@ -35,7 +35,10 @@ def add_analyses(plan: LogicalPlan, names: Sequence[str]) -> LogicalPlan:
         declared = plan.spec.analysis[name]
         params = declared.params
         asked = _Asked(plan, f"analysis.{name}", made)
-        fits = dict(params.fits(subject)) if isinstance(params, Params) else {}
+        try:
+            fits = dict(params.fits(subject)) if isinstance(params, Params) else {}
+        except ValueError as error:
+            raise ConfigError([Problem(f"analysis.{name}", str(error))]) from None
         inputs = {f"fit.{label}": asked.fit(label, fits) for label in fits}
         settings: dict[str, Json] = {
             "component": declared.kind,

@@ -226,11 +226,18 @@ class NestedParams(Params, frozen=True, kw_only=True):
 
 
 def grouped(subject: Subject, by: str, wanted: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-    """Give columns by what they are looked at together: each alone, or those of one declaration; filtered by names or globs."""
+    """Give columns by what they are looked at together: each alone, or those of one declaration; filtered by names or globs.
+
+    Raises `ValueError` for a pattern that matches nothing.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for name in subject.columns:
         label = subject.declared[name] if by == "declaration" else name
         found[label] = (*found.get(label, ()), name)
+    names = {*found, *subject.columns}
+    idle = [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in names)]
+    if idle:
+        raise ValueError(f"`{idle[0]}` matches no column of the model; it has {', '.join(subject.columns)}")
     return {
         label: columns
         for label, columns in found.items()

@@ -94,6 +94,10 @@ class WeakSlices:
     def _columns(self, rows: pl.DataFrame) -> list[str]:
         names = [name for name in rows.columns if name not in {"row_id", "label", "event_time"}]
         wanted = self._params.columns
+        idle = [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in names)]
+        if idle:
+            hint = f"the rows have {', '.join(names)}"
+            raise DataError(f"`columns`: {idle[0]} matches no request field or feature", hint=hint)
         return [name for name in names if not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)]
 
 

@@ -111,6 +111,10 @@ def test_the_card_names_slices_that_a_search_confirmed() -> None:
         (("check", "pipeline=rides", "+analysis.x={kind: ablation, seed: 3}"), "seeds"),
         (("check", "pipeline=rides", "+analysis.x={kind: decay}"), "step"),
         (
+            ("analyse", "pipeline=rides", "+analysis.x={kind: ablation, features: [kmm]}"),
+            "analysis.x: `kmm` matches no column",
+        ),
+        (
             ("analyse", "pipeline=rides", "+analysis.x={kind: nested_cv, by: row_id, grid: {params.leaves: [3]}}"),
             "leaves",
         ),
