@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import msgspec
 
@@ -37,8 +38,17 @@ _TUNING = frozenset({"ingest", "checkout", "features", "split", "train", "tune"}
 _NOT_BASELINE = "baseline"  # trains like the model, and only evaluation needs it
 _REASON = "only the best trial of the sweep is judged"
 
-Pruner = Callable[[int, int, float], str | None]
-"""`pruner(trial, step, value)` gives the reason to stop a trial, or nothing; lower values are better."""
+
+class Pruner(Protocol):
+    """Who stops trials that lose; lower values are better."""
+
+    def hear(self, trial: int, step: int, value: float) -> str | None:
+        """Hear an intermediate value; gives the reason to stop the trial, or nothing."""
+        ...
+
+    def verdict(self, trial: int) -> str | None:
+        """Give the reason for which a trial was stopped, also when it had ended before it could be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +196,7 @@ class _Batch:
     def _pruning(self, stops: Stops | None) -> Callable[[int, str, int, float], None]:
         def hear(number: int, node: str, step: int, value: float) -> None:
             pruner = self._request.pruner
-            reason = pruner(number, step, value) if pruner is not None else None
+            reason = pruner.hear(number, step, value) if pruner is not None else None
             if reason is not None and stops is not None:
                 stops.stop(node, reason)
 
@@ -208,12 +218,11 @@ class _Batch:
         every = tuple(results.get(node.name) or _left_out(node) for node in planned.plan.nodes)
         documents = Documents(planned.stores.artefacts, {result.name: result for result in every})
         record = complete_record(self._started[number], planned.plan, every, documents)
-        pruned = next(
-            (item.reason for item in every if item.state == "cancelled" and item.reason.startswith("pruned")), None
-        )
+        pruner = self._request.pruner
+        pruned = pruner.verdict(number) if pruner is not None else None
         if pruned is not None:
             record = msgspec.structs.replace(record, status="pruned", error=pruned, exit_code=0)
-        tuned = read_tuned(trial, documents)
+        tuned = read_tuned(trial, documents) if pruned is None else ()
         seconds = sum(result.seconds for result in results.values() if result.state == "ran")
         record = msgspec.structs.replace(
             record,

@@ -25,6 +25,7 @@ from engine.sweeps.planning import Objective
 from engine.sweeps.space import Choices, Domain, Real, Space, Whole, read_space
 from engine.sweeps.sweep import Sweep
 
+_PRUNED = "pruned"  # the attribute of a trial that says why
 _SAMPLERS: Mapping[str, Callable[..., Any]] = {
     "tpe": optuna.samplers.TPESampler,
     "random": optuna.samplers.RandomSampler,
@@ -101,6 +102,7 @@ class _Search:
         self._distributions = {key: _distribution(domain) for key, domain in space.domains.items()}
         self._lock = threading.Lock()
         self._live: dict[int, Any] = {}
+        self._decided: dict[int, str] = {}
         if options.pruner is not None and len(objectives) > 1:
             raise UsageError(
                 "a pruner needs one objective", hint="leave out hydra.sweeper.pruner, or set one sweep.metrics"
@@ -131,7 +133,7 @@ class _Search:
             self._propose(number)
         frozen = self._study.get_trials(deepcopy=False)
         jobs = [self._overrides(frozen[number].params) for number in numbers]
-        pruner = self._prune if self._options.pruner is not None else None
+        pruner = self if self._options.pruner is not None else None
         records = self._sweep.run(jobs, numbers.start, pruner)
         for record in records:
             self._tell(record)
@@ -149,6 +151,8 @@ class _Search:
                 raise UsageError(f"another process adds trials to the study {self._study.study_name}", hint=hint)
         if known[number].state == optuna.trial.TrialState.RUNNING:
             self._live[number] = optuna.trial.Trial(self._study, known[number]._trial_id)  # noqa: SLF001 - no other way
+            if _PRUNED in known[number].user_attrs:
+                self._decided[number] = known[number].user_attrs[_PRUNED]
 
     def _draw(self, number: int, known: Sequence[Any]) -> Any:
         """Draw a trial in memory: asked for in the database, a kill between two values would leave half of it there."""
@@ -177,18 +181,27 @@ class _Search:
         else:
             self._study.tell(trial, state=state.FAIL)
 
-    def _prune(self, number: int, step: int, value: float) -> str | None:
-        """Hear an intermediate loss; lower is better there, whatever the objective's direction."""
+    def hear(self, trial: int, step: int, value: float) -> str | None:
+        """Hear an intermediate loss; lower is better there, whatever the objective's direction.
+
+        What was decided once stays, also over a kill: the study has it before anybody acts on it.
+        """
         with self._lock:
-            trial = self._live.get(number)
-            if trial is None:
-                return None
-            seen = self._study.get_trials(deepcopy=False)[number].intermediate_values
+            live = self._live.get(trial)
+            if live is None or trial in self._decided:
+                return self._decided.get(trial)
+            seen = self._study.get_trials(deepcopy=False)[trial].intermediate_values
             if step not in seen:
-                trial.report(-value if self._objectives[0].higher_is_better else value, step)
-            if trial.should_prune():
-                return f"pruned at round {step} by {self._options.pruner}: its loss there was {value:.5f}"
-        return None
+                live.report(-value if self._objectives[0].higher_is_better else value, step)
+            if live.should_prune():
+                reason = f"pruned at round {step} by {self._options.pruner}: its loss there was {value:.5f}"
+                live.set_user_attr(_PRUNED, reason)
+                self._decided[trial] = reason
+            return self._decided.get(trial)
+
+    def verdict(self, trial: int) -> str | None:
+        """Give why a trial was stopped, also when its training had ended before it could be."""
+        return self._decided.get(trial)
 
     def _overrides(self, params: Mapping[str, Any]) -> list[str]:
         return [*self._space.fixed, *(f"{key}={params[key]}" for key in self._space.domains if key in params)]

@@ -70,6 +70,25 @@ def test_a_losing_trial_is_stopped(project: UserProject) -> None:
     assert project.record(trial["run_id"])["status"] == "pruned"
 
 
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
+def test_trials_that_fall_behind_are_pruned_however_fast_they_are(project: UserProject, pruner: str) -> None:
+    """A training of a tenth of a second has ended before it can be stopped: what was decided counts all the same."""
+    search = (*SEARCH, "train.params.learning_rate=choice(0.3,0.0001)", "hydra.sweeper.n_trials=8", "train.rounds=64",
+              "train.early_stopping=0", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=4",
+              f"hydra.sweeper.pruner={pruner}",
+              "hydra.sweeper.pruner_options={min_resource: 2}")  # fmt: skip
+    answer = project.engine(*search, f"train.seed={len(pruner)}", timeout=600).json
+    states = {trial["number"]: trial["state"] for trial in answer["trials"]}
+    assert set(states.values()) == {"pruned", "succeeded"}, states
+    slow = [trial for trial in answer["trials"] if trial["state"] == "pruned"]
+    assert all("pruned at round" in trial["error"] and not trial["tuned"] and trial["intermediate"] for trial in slow)
+    assert "0.0001" in {trial["params"]["train.params.learning_rate"] for trial in slow}
+    recorded = dict(trials_of(project.root / ".plumbline" / "studies.db", answer["study"]))
+    assert recorded == {
+        number: {"pruned": "PRUNED", "succeeded": "COMPLETE"}[state] for number, state in states.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -96,9 +115,10 @@ def test_a_study_keeps_to_its_pipeline_and_space(project: UserProject) -> None:
     assert "another space" in wider.err
 
 
-def trials_of(study: Path) -> list[tuple[int, str]]:
-    with sqlite3.connect(study) as database:
-        return database.execute("SELECT number, state FROM trials ORDER BY number").fetchall()
+def trials_of(studies: Path, study: str) -> list[tuple[int, str]]:
+    select = "SELECT number, state FROM trials JOIN studies USING (study_id) WHERE study_name = ? ORDER BY number"
+    with sqlite3.connect(studies) as database:
+        return database.execute(select, (study,)).fetchall()
 
 
 def test_a_killed_search_goes_on_with_the_same_study(project: UserProject, tmp_path: Path) -> None:
@@ -124,7 +144,9 @@ def test_a_killed_search_goes_on_with_the_same_study(project: UserProject, tmp_p
         answer = torn.engine(*search, timeout=600).json
         assert (answer["sweep"], answer["study"]) == (whole["sweep"], whole["study"])
         assert values(answer) == values(whole)
-        assert trials_of(torn.root / ".plumbline" / "studies.db") == [(number, "COMPLETE") for number in range(6)]
+        assert trials_of(torn.root / ".plumbline" / "studies.db", answer["study"]) == [
+            (number, "COMPLETE") for number in range(6)
+        ]
         assert Counter(path.name.isdigit() for path in (torn.root / "runs").iterdir()) == Counter(
             path.name.isdigit() for path in (tmp_path / "whole" / "runs").iterdir()
         )
