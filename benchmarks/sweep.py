@@ -82,35 +82,42 @@ def timed(words: list[str], cwd: Path) -> tuple[float, str]:
 
 
 def bare(answer: dict[str, Any], root: Path) -> list[float]:
-    """Train each trial's trees with `lgb.train` on rows binned beforehand, on one thread; gives seconds each."""
-    import lightgbm
-    import numpy as np
-    import polars as pl
+    """Train each trial's trees with `lgb.train` on its own rows, binned beforehand, on one thread; gives seconds each."""
+    import importlib
 
-    run = json.loads((root / "runs" / answer["trials"][0]["run_id"] / "run.json").read_bytes())
-    store = root / ".plumbline" / "artefacts" / "objects"
-    digests = {node["name"]: node["output"]["digest"] for node in run["nodes"] if node["output"]}
-    rows = pl.read_parquet(store / digests["features"][:2] / digests["features"] / "rows.parquet")
-    part = pl.read_parquet(store / digests["split"][:2] / digests["split"] / "split.parquet")["part"]
-    trained = json.loads((store / digests["train"][:2] / digests["train"] / "train.json").read_bytes())
-    names = [name for name in trained["columns"] if name in rows.columns and rows[name].dtype.is_numeric()]
-    kept = rows.filter(part == "train")
-    label = next(name for name in kept.columns if "label" in name.lower() or name == "y")
-    x, y = kept.select(names).cast(pl.Float64).to_numpy(), kept[label].cast(pl.Float64).to_numpy()
+    import lightgbm
+    import msgspec
+
+    from engine.components import load_catalogue
+    from engine.contracts import Artefact, FitRequest, Place, Work
+    from engine.features.program import FeatureProgram
+    from engine.locations import Stores
+    from engine.nodes.prepared import prepare_rows
+    from engine.project import Project
+    from engine.runs import RunFolder
+    from engine.spec import SettingsSpec
+
+    store = Stores(Project(root), SettingsSpec()).artefacts
     seconds = []
-    base = {
-        "objective": "binary",
-        "deterministic": True,
-        "force_col_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
-        "min_data_in_leaf": 50,
-    }
     for trial in answer["trials"]:
-        settings = {**base, "num_leaves": int(trial["params"]["train.params.num_leaves"])}
-        data = lightgbm.Dataset(np.ascontiguousarray(x), y, params=settings).construct()
+        folder = RunFolder(root / "runs" / trial["run_id"])
+        outputs = {node.name: node.output for node in folder.read_record().nodes if node.output}
+        config = folder.read_config()
+        plugins = (*config["plugins"], *config.get("extra_plugins", ()))
+        node = folder.read_plan().node("train")
+        inputs = {role: Artefact(store.open(outputs[name].digest), outputs[name].digest, outputs[name].notes)
+                  for role, name in node.inputs.items()}  # fmt: skip
+        place = Place(root, "", str(store.root), plugins, 1, "bare")
+        work = Work("train", node.settings, inputs, root, place, lambda *_: None)
+        rows = prepare_rows(work, FeatureProgram.from_json(node.settings["program"]), node.settings["columns"])
+        component = load_catalogue(root, plugins).get("trainer", "lightgbm")
+        trainer: Any = component.build(msgspec.convert(node.settings["params"], component.params))
+        fit = FitRequest("binary", node.settings["seed"], 1, lambda *_: None)
+        settings = trainer._settings("binary", rows.train, fit)  # noqa: SLF001 - the very ones that the trial trained with
+        binning = importlib.import_module(type(trainer).__module__.rpartition(".")[0] + ".binning")
+        data = binning.bin_rows(rows.train, rows.held, settings, by_category=True).rows.construct()
         since = time.perf_counter()
-        lightgbm.train(settings, data, num_boost_round=trained["params"]["rounds"])
+        lightgbm.train(settings, data)
         seconds.append(time.perf_counter() - since)
     return seconds
 
