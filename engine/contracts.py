@@ -293,8 +293,16 @@ class ArtefactStore(Protocol):
         """Fsync, digest and move a staged directory into place (atomic, idempotent); returns the content digest."""
         ...
 
+    def discard(self, staged: Path) -> None:
+        """Give a staged directory up, with the scratch space beside it; nothing happens when they are gone."""
+        ...
+
     def open(self, digest: str) -> Path:
         """Give a verified directory; raises `IntegrityError` (after setting the corrupt copy aside) or `NotFoundError`."""
+        ...
+
+    def read(self, digest: str, name: str) -> bytes:
+        """Give one verified file of it, without looking at the others; raises as `open`, also when there is no such file."""
         ...
 
     def exists(self, digest: str) -> bool:

@@ -38,11 +38,11 @@ class Documents:
     def read(self, node: str, name: str) -> Any:
         """Read one document of a node's output."""
         result = self.results.get(node)
-        if result is None or result.output is None or not self.store.exists(result.output.digest):
+        if result is None or result.output is None:
             return None
         try:
-            return json.loads((self.store.open(result.output.digest) / name).read_bytes())
-        except (EngineError, OSError, ValueError):
+            return json.loads(self.store.read(result.output.digest, name))
+        except (EngineError, ValueError):
             return None
 
     def analyses(self) -> dict[str, AnalysisDocument]:

@@ -152,7 +152,7 @@ class _Run:
         output = self.results[name].output
         if output is None:
             raise EngineError(f"`{name}` left nothing")
-        return json.loads((self.planned.stores.artefacts.open(output.digest) / document).read_bytes())
+        return json.loads(self.planned.stores.artefacts.read(output.digest, document))
 
     def note(self, name: str, key: str) -> float:
         """Give a number among a node's notes, 0 where the node is not there."""

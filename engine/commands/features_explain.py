@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -77,14 +78,12 @@ def explain(declared: Declared, name: str, *, cost: bool) -> FeatureExplanation:
 
 def _models(stores: Stores, name: str) -> tuple[str, ...]:
     """The registered versions whose program computes the feature, with their aliases."""
-    from engine.nodes.frames import read_document  # noqa: PLC0415 - imports polars
-
     found = []
     for model in stores.registry.names():
         aliases = stores.registry.aliases(model)
         for version in stores.registry.versions(model):
             if stores.artefacts.exists(version.digest):
-                program = read_document(stores.artefacts.open(version.digest) / "program.json")
+                program = json.loads(stores.artefacts.read(version.digest, "program.json"))
                 held = "".join(f"@{alias}" for alias, holder in aliases.items() if holder == version.version)
                 found += [f"{model}:{version.version}{held}"] if name in program["order"] else []
     return tuple(found)

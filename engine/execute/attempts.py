@@ -7,7 +7,6 @@ Called by `node.run_node` once a miss is certain. What a body raised deliberatel
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,7 +106,7 @@ class Attempts:
                 case _:
                     assert_never(outcome)
         finally:
-            remove_staged(staged)
+            self.store.discard(staged)
 
     def _converse(self, staged: Path) -> Outcome:
         task, link = self.task, self.narrator.link
@@ -145,9 +144,3 @@ class Attempts:
             for settings in asked.parts
         ]
         return self.narrator.link.divide(parts)
-
-
-def remove_staged(staged: Path) -> None:
-    """Delete a staged folder and the scratch space beside it, if they are still there."""
-    for path in (staged, *staged.parent.glob(f"{staged.name}.*")):
-        shutil.rmtree(path, ignore_errors=True)

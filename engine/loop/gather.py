@@ -168,5 +168,5 @@ def _trained(stores: Stores, digest: str) -> dict[str, Mapping[str, Any]]:
     """Give the parts of the split as the package tells them; nothing when it cannot be read: its age is known nevertheless."""
     split: Mapping[str, Any] = {}
     with suppress(EngineError, OSError, ValueError):
-        split = json.loads((stores.artefacts.open(digest) / "package.json").read_bytes()).get("split", {})
+        split = json.loads(stores.artefacts.read(digest, "package.json")).get("split", {})
     return {name: part for name, part in split.items() if isinstance(part, Mapping)}

@@ -16,7 +16,6 @@ import hashlib
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -29,27 +28,23 @@ from engine.errors import EngineError, IntegrityError, NotFoundError, StoreError
 from engine.keys import canonical_json, digest
 from engine.records import NodeOutput
 from engine.stores.disk import (
+    discard,
+    entries,
     explained,
     fsync_folder,
-    has_digest,
     hold_lock,
     is_abandoned,
+    mtime,
     owned_name,
     remove_tree,
     write_whole,
 )
+from engine.stores.sealing import Manifest, find_damage, read_manifest, seal
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
 _TOUCH_SECONDS = 3600.0  # how stale the time of last use may be; it only has to keep `collect_garbage` away
 _PLACE_ATTEMPTS = 4
-
-
-class FileEntry(msgspec.Struct, frozen=True):
-    """One file of an artefact."""
-
-    sha256: str
-    size: int
+_NO_MANIFEST = "its manifest is missing or damaged"
 
 
 class ActionFile(msgspec.Struct, frozen=True):
@@ -68,8 +63,6 @@ class IdleArtefact(msgspec.Struct, frozen=True):
     idle_seconds: float
 
 
-Manifest = dict[str, FileEntry]
-_manifest_decoder = msgspec.json.Decoder(Manifest)
 _action_decoder = msgspec.json.Decoder(ActionFile)
 
 
@@ -96,13 +89,16 @@ class LocalArtefactStore:
             raise StoreError(f"{staged} was not staged in {self.root}", hint="commit the folder that `stage` gave")
         try:
             with explained("commit the artefact", staged):
-                manifest = _seal(staged)
+                manifest = seal(staged)
                 content = digest(msgspec.to_builtins(manifest))
                 self._place(staged, content, manifest)
         finally:
-            for leftover in (staged, *staged.parent.glob(f"{staged.name}.*")):
-                remove_tree(leftover)
+            discard(staged)
         return content
+
+    def discard(self, staged: Path) -> None:
+        """Give a staged folder up, with the scratch space beside it; nothing happens when they are gone."""
+        discard(staged)
 
     def open(self, digest: str) -> Path:
         """Give a folder whose every file was verified by its digest.
@@ -111,23 +107,52 @@ class LocalArtefactStore:
         """
         folder = self._folder(_checked(digest))
         with explained("read the artefact", folder):
-            try:
-                inode = folder.stat().st_ino
-            except FileNotFoundError:
-                raise NotFoundError(
-                    f"artefact {digest[:12]} is not in {self.root}", hint="run the pipeline again"
-                ) from None
-            manifest = self._read_manifest(digest)
-            damage = "its manifest is missing or damaged" if manifest is None else _find_damage(folder, manifest)
+            inode = self._inode(digest)
+            manifest = read_manifest(self._manifest(digest), digest)
+            damage = _NO_MANIFEST if manifest is None else find_damage(folder, manifest)
         if damage is not None:
-            aside = self._set_aside(digest, inode)
-            raise IntegrityError(
-                f"artefact {digest[:12]}: {damage}{f'; the copy was moved to {aside}' if aside else ''}",
-                hint="run the pipeline again: what is damaged is computed anew",
-                copy=aside,
-            )
+            raise self._damaged(digest, inode, damage)
         self._touch(digest)
         return folder
+
+    def read(self, digest: str, name: str) -> bytes:
+        """Give the verified bytes of one file; the artefact's others are not looked at.
+
+        Raises `NotFoundError` (no such artefact, no such file in it), or `IntegrityError` as `open` does.
+        """
+        path = self._folder(_checked(digest)) / name
+        with explained("read the artefact", path):
+            inode = self._inode(digest)
+            manifest = read_manifest(self._manifest(digest), digest)
+            if manifest is None:
+                raise self._damaged(digest, inode, _NO_MANIFEST)
+            if name not in manifest:
+                raise NotFoundError(
+                    f"artefact {digest[:12]} has no {name!r}", hint=f"it has {', '.join(sorted(manifest)) or 'no file'}"
+                )
+            content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content).hexdigest() != manifest[name].sha256:
+            raise self._damaged(digest, inode, f"{name}: its bytes differ from their recorded digest")
+        self._touch(digest)
+        return content
+
+    def _inode(self, content: str) -> int:
+        """Say which copy lies there, so that no other is set aside in its place."""
+        try:
+            return self._folder(content).stat().st_ino
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"artefact {content[:12]} is not in {self.root}", hint="run the pipeline again"
+            ) from None
+
+    def _damaged(self, content: str, inode: int, damage: str) -> IntegrityError:
+        """Set a damaged copy aside and word it."""
+        aside = self._set_aside(content, inode)
+        return IntegrityError(
+            f"artefact {content[:12]}: {damage}{f'; the copy was moved to {aside}' if aside else ''}",
+            hint="run the pipeline again: what is damaged is computed anew",
+            copy=aside,
+        )
 
     def exists(self, digest: str) -> bool:
         """Say whether every file of the artefact is there at its recorded size.
@@ -136,7 +161,7 @@ class LocalArtefactStore:
         """
         if not _DIGEST.fullmatch(digest):
             return False
-        manifest = self._read_manifest(digest)
+        manifest = read_manifest(self._manifest(digest), digest)
         if manifest is None:
             return False
         folder = str(self._folder(digest))
@@ -155,7 +180,7 @@ class LocalArtefactStore:
         """Hash an artefact that may have been written to; note that it is sound, or set it aside."""
         folder = self._folder(content)
         inode = folder.stat().st_ino
-        if _find_damage(folder, manifest) is None:
+        if find_damage(folder, manifest) is None:
             with suppress(OSError):
                 os.utime(self._manifest(content))
             return True
@@ -203,14 +228,14 @@ class LocalArtefactStore:
 
     def sweep_staging(self) -> int:
         """Delete what dead processes left in `staging/`; gives how many entries."""
-        abandoned = [path for path in _entries(self.root / "staging") if is_abandoned(path)]
+        abandoned = [path for path in entries(self.root / "staging") if is_abandoned(path)]
         for path in abandoned:
             remove_tree(path)
         return len(abandoned)
 
     def outputs(self) -> Iterator[NodeOutput]:
         """Give what every remembered action left; damaged files are passed over."""
-        for path in (path for bucket in _entries(self.root / "actions") for path in _entries(bucket)):
+        for path in (path for bucket in entries(self.root / "actions") for path in entries(bucket)):
             output = self._read_action(path.stem)
             if output is not None:
                 yield output
@@ -218,7 +243,7 @@ class LocalArtefactStore:
     def find_garbage(self, keep: Collection[str], older_than: float) -> list[IdleArtefact]:
         """List artefacts not in `keep` that nobody used for `older_than` seconds, by digest."""
         names = {
-            path.name.removesuffix(".json") for bucket in _entries(self.root / "objects") for path in _entries(bucket)
+            path.name.removesuffix(".json") for bucket in entries(self.root / "objects") for path in entries(bucket)
         }
         now = time.time()
         wanted = (name for name in sorted(names - set(keep)) if _DIGEST.fullmatch(name))
@@ -227,10 +252,10 @@ class LocalArtefactStore:
 
     def _last_used(self, content: str) -> float:
         manifest = self._manifest(content)
-        return _mtime(manifest if manifest.exists() else self._folder(content))
+        return mtime(manifest if manifest.exists() else self._folder(content))
 
     def _size(self, content: str) -> int:
-        return sum(entry.size for entry in (self._read_manifest(content) or {}).values())
+        return sum(entry.size for entry in (read_manifest(self._manifest(content), content) or {}).values())
 
     def collect_garbage(self, keep: Collection[str], older_than: float) -> int:
         """Delete artefacts not in `keep` that nobody used for `older_than` seconds, and their actions; gives how many.
@@ -240,11 +265,11 @@ class LocalArtefactStore:
         limit = time.time() - older_than
         with explained("collect garbage in", self.root):
             deleted = sum(self._delete(item.digest, limit) for item in self.find_garbage(keep, older_than))
-            for path in _entries(self.root / "corrupt"):
-                if _mtime(path) < limit:
+            for path in entries(self.root / "corrupt"):
+                if mtime(path) < limit:
                     remove_tree(path)
-            for path in (path for bucket in _entries(self.root / "actions") for path in _entries(bucket)):
-                if _mtime(path) < limit and self.find_action(path.stem) is None:
+            for path in (path for bucket in entries(self.root / "actions") for path in entries(bucket)):
+                if mtime(path) < limit and self.find_action(path.stem) is None:
                     remove_tree(path)
         return deleted
 
@@ -300,18 +325,10 @@ class LocalArtefactStore:
         remove_tree(trash)
         return True
 
-    def _read_manifest(self, content: str) -> Manifest | None:
-        try:
-            data = self._manifest(content).read_bytes()
-            found = _manifest_decoder.decode(data)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
-        return found if hashlib.sha256(data).hexdigest() == content else None
-
     def _touch(self, content: str) -> None:
         """Note the use; a store that cannot be written to is not garbage-collected either."""
         with suppress(OSError):
-            if time.time() - _mtime(self._manifest(content)) > _TOUCH_SECONDS:
+            if time.time() - mtime(self._manifest(content)) > _TOUCH_SECONDS:
                 os.utime(self._manifest(content))
 
     def _folder(self, content: str) -> Path:
@@ -329,72 +346,3 @@ def _checked(name: str) -> str:
     if not _DIGEST.fullmatch(name):
         raise NotFoundError(f"{name!r} is not a digest: 64 hexadecimal digits")
     return name
-
-
-def _seal(staged: Path) -> Manifest:
-    """Hash, fsync and write-protect every file, drop empty folders, fsync the others."""
-    manifest: Manifest = {}
-    for parent, folders, files in os.walk(staged, topdown=False, onerror=_raise):
-        for name in folders:
-            if Path(parent, name).is_symlink():
-                raise StoreError(f"{Path(parent, name)}: an artefact holds files, not symbolic links")
-        for name in files:
-            path = Path(parent, name)
-            manifest[_relative_name(path, staged)] = _seal_file(path)
-        if not os.listdir(parent) and Path(parent) != staged:  # noqa: PTH208 - a walk from below sees stale lists
-            Path(parent).rmdir()
-        else:
-            fsync_folder(Path(parent))
-    return manifest
-
-
-def _seal_file(path: Path) -> FileEntry:
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise StoreError(f"{path}: an artefact holds plain files, not links or devices")
-    state, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
-            size += len(block)
-        os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-    return FileEntry(state.hexdigest(), size)
-
-
-def _relative_name(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise StoreError(f"{name!r}: a file name in an artefact is UTF-8") from None
-    return name
-
-
-def _find_damage(folder: Path, manifest: Manifest) -> str | None:
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if present != manifest.keys():
-        lost, extra = sorted(manifest.keys() - present), sorted(present - manifest.keys())
-        return f"files are missing: {', '.join(lost[:3])}" if lost else f"files were added: {', '.join(extra[:3])}"
-    for name, entry in manifest.items():
-        if not has_digest(folder / name, entry.sha256, entry.size):
-            return f"{name}: its bytes differ from their recorded digest"
-    return None
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """List a folder's entries that are not temporary files; nothing when there is no such folder."""
-    try:
-        yield from (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-
-
-def _mtime(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -267,3 +267,28 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=path.is_dir())
     with suppress(OSError):
         path.unlink()
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """List a folder's entries that are not temporary files; nothing when there is no such folder."""
+    try:
+        yield from (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def mtime(path: Path) -> float:
+    """When a file was changed, in seconds; 0 when there is none."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def discard(staged: Path) -> None:
+    """Delete a staged folder and the scratch space beside it, as far as they are there."""
+    beside = f"{staged.name}."
+    with suppress(FileNotFoundError):
+        for name in os.listdir(staged.parent):  # noqa: PTH208 - once a node: `glob` would compile a pattern each time
+            if name == staged.name or name.startswith(beside):
+                remove_tree(staged.parent / name)

@@ -122,6 +122,27 @@ def test_one_flipped_bit_is_found_set_aside_and_computed_anew(
     assert read(store.open(found)) == FILES
 
 
+def test_one_file_is_read_without_looking_at_the_others(store: LocalArtefactStore) -> None:
+    found = put(store, FILES)
+    flip(store.root / "objects" / found[:2] / found / "rows.parquet")
+    assert store.read(found, "deep/er/notes.json") == b"{}"
+    with pytest.raises(NotFoundError, match=r"has no '\.\./x'"):
+        store.read(found, "../x")
+    with pytest.raises(IntegrityError, match=r"rows.parquet: its bytes differ"):
+        store.read(found, "rows.parquet")
+    with pytest.raises(NotFoundError, match="is not in"):
+        store.read(found, "deep/er/notes.json")  # the whole copy was set aside
+    assert len(list((store.root / "corrupt").glob(f"{found}-*.json"))) == 1
+
+
+def test_what_was_staged_is_given_up_with_its_scratch_space(store: LocalArtefactStore) -> None:
+    staged, other = write(store, FILES), write(store, FILES)
+    (staged.parent / f"{staged.name}.scratch").mkdir()
+    store.discard(staged)
+    store.discard(staged)
+    assert list(staged.parent.iterdir()) == [other]
+
+
 def test_missing_added_and_unlisted_files_are_damage(store: LocalArtefactStore) -> None:
     def lose(folder: Path) -> None:
         (folder / "empty").unlink()
@@ -445,5 +466,5 @@ def test_a_touched_but_sound_artefact_is_hashed_once(tmp_path: Path, monkeypatch
     name = store.commit(staged)
     os.utime(tmp_path / "objects" / name[:2] / name / "a.bin")
     assert store.exists(name)
-    monkeypatch.setattr("engine.stores.artefacts._find_damage", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr("engine.stores.artefacts.find_damage", lambda *_: pytest.fail("hashed again"))
     assert store.exists(name)
