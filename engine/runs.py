@@ -131,7 +131,7 @@ def write_start(
     folder.write_record(record)
     folder.write(_FILES["plan"], msgspec.json.encode(plan))
     folder.write(_FILES["spec"], msgspec.json.encode(spec))
-    folder.write(_FILES["config"], dump_yaml(config.values))
+    folder.write(_FILES["config"], config.as_yaml().encode())
     folder.write(_FILES["origins"], msgspec.json.encode(origins))
 
 
@@ -149,16 +149,6 @@ def flatten(value: Json, path: str = "") -> Iterator[tuple[str, Json]]:
         return
     for key, item in items:
         yield from flatten(item, f"{path}.{key}" if path else str(key))
-
-
-def dump_yaml(document: Json) -> bytes:
-    """Write a composed config as YAML; imported late, since only a run writes one."""
-    import yaml  # noqa: PLC0415 - start-up time
-
-    text: str = yaml.dump(
-        document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=120
-    )
-    return text.encode()
 
 
 def open_folder(root: Path, run_id: str) -> RunFolder:

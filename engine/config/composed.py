@@ -38,7 +38,8 @@ class ComposedConfig:
 
     `values` is plain JSON: interpolations are resolved, `${secret:NAME}` is kept as it was written. `origins` maps
     dotted paths (list items by number, as in `sources.flights.expect.0.column`) to where they came from. `file` is the
-    beginning of the pipeline's file: the place of what ought to be there and is not.
+    beginning of the pipeline's file: the place of what ought to be there and is not. `text` is `values` as YAML, where
+    somebody has written it already.
     """
 
     values: Mapping[str, Any]
@@ -46,6 +47,11 @@ class ComposedConfig:
     overrides: tuple[str, ...] = ()
     pipeline: str = ""
     file: Place | None = None
+    text: str = ""
+
+    def as_yaml(self) -> str:
+        """Give the values as YAML."""
+        return self.text or dump_yaml(self.values)
 
     def origin(self, path: str) -> Origin | None:
         """Give the origin of a path, or of the nearest thing around it that was written down."""
@@ -55,6 +61,16 @@ class ComposedConfig:
             if found is not None:
                 return found
         return Origin(self.file) if self.file else None
+
+
+def dump_yaml(document: Any) -> str:
+    """Write plain JSON as YAML; the library is imported late, since importing it takes longer than most configs do."""
+    import yaml  # noqa: PLC0415 - start-up time
+
+    text: str = yaml.dump(
+        document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=120
+    )
+    return text
 
 
 def attach_places(problems: Iterable[Problem], config: ComposedConfig) -> list[Problem]:

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -49,6 +50,7 @@ def compose_once(
     variables: dict[str, str | None] = {}
     config = compose(variables)
     if project.home.is_dir():
+        config = replace(config, text=config.as_yaml())
         _keep(place, _Entry(config, variables))
     return config
 

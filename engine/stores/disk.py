@@ -190,11 +190,11 @@ def hold_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     Its file may be deleted by a holder, so what was locked has to be what the name still means.
     """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
-            continue  # the folder went between the two lines above
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             if _is_same(path, handle):
