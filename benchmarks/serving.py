@@ -1,13 +1,15 @@
 """HTTP serving: this server against `mlflow models serve`, the same LightGBM model, one worker each, concurrency 16.
 
-    python benchmarks/serving.py [SECONDS]
+    python benchmarks/serving.py [--seconds 5] [--trees 500] [--peer /path/to/venv/bin/python]
 
-Both are asked by the same client (`wrk`), in turns, in one run; the ratio is what counts. A pipeline of 20 request fields that
-the model sees as they are is trained once; MLflow serves its booster from an MLflow model directory made here.
+`--peer` is the interpreter of an environment that has `mlflow` and `lightgbm` (this one when absent). Both are asked by the same
+client (`wrk`), in turns, in one run; the ratio is what counts. A pipeline of 20 request fields that the model sees as they are is
+trained once; MLflow serves its booster from an MLflow model directory made here.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -22,11 +24,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-FIELDS, ROWS, TREES, CLIENTS, ROUNDS = 20, 4000, 100, 16, 3
+FIELDS, ROWS, CLIENTS, ROUNDS = 20, 4000, 16, 3
 BIN = Path(sys.executable).parent
 
 
-def pipeline() -> str:
+def pipeline(trees: int) -> str:
     names = [f"x{index}" for index in range(FIELDS)]
     return "\n".join([
         "# @package _global_",
@@ -44,7 +46,7 @@ def pipeline() -> str:
         "features: {" + ", ".join(f"f{index}: {{expr: {name}}}" for index, name in enumerate(names)) + "}",
         "label: {from: rows, expr: y}",
         "split: {train_until: 2024-01-21, validation_until: 2024-01-24}",
-        f"train: {{rounds: {TREES}, early_stopping: 0}}",
+        f"train: {{rounds: {trees}, early_stopping: 0}}",
         "baseline: {kind: majority}",
         "evaluate: {resamples: 50}",
     ])  # fmt: skip
@@ -61,10 +63,10 @@ def rows() -> str:
     return "\n".join(lines) + "\n"
 
 
-def prepare(root: Path) -> Path:
+def prepare(root: Path, trees: int) -> Path:
     (root / "conf" / "pipeline").mkdir(parents=True)
     (root / "data").mkdir()
-    (root / "conf" / "pipeline" / "bench.yaml").write_text(pipeline())
+    (root / "conf" / "pipeline" / "bench.yaml").write_text(pipeline(trees))
     (root / "data" / "rows.csv").write_text(rows())
     done = subprocess.run(
         [BIN / "engine", "run", "pipeline=bench", "-q", "--json"], cwd=root, capture_output=True, text=True, check=False
@@ -84,12 +86,10 @@ def prepare(root: Path) -> Path:
     return Path(json.loads(shown.stdout)["package"])
 
 
-def save_mlflow(package: Path, target: Path) -> None:
-    import lightgbm
-    import mlflow.lightgbm
-
-    booster = lightgbm.Booster(model_file=str(package / "model" / "model.txt"))
-    mlflow.lightgbm.save_model(booster, str(target))
+def save_mlflow(peer: Path, package: Path, target: Path) -> None:
+    program = "import sys, lightgbm, mlflow.lightgbm as m; m.save_model(lightgbm.Booster(model_file=sys.argv[1]), sys.argv[2])"
+    model = package / "model" / "model.txt"
+    subprocess.run([peer, "-c", program, model, target], capture_output=True, check=True)
 
 
 def wait(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -123,13 +123,18 @@ def _ms(told: str, share: str) -> float:
 
 def main() -> None:
     """Measure in turns, print one JSON object."""
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--trees", type=int, default=500)
+    parser.add_argument("--peer", type=Path, default=Path(sys.executable))
+    asked = parser.parse_args()
+    seconds, peer = asked.seconds, asked.peer.parent
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        package = prepare(root)
-        save_mlflow(package, root / "mlflow")
+        package = prepare(root, asked.trees)
+        save_mlflow(asked.peer, package, root / "mlflow")
         names = json.loads((package / "train.json").read_text())["columns"]
         values = [0.5] * FIELDS
         ours = json.dumps({f"x{index}": value for index, value in enumerate(values)})
@@ -137,7 +142,7 @@ def main() -> None:
         command = [BIN / "engine", "serve", "model=bench@champion", "--port", "5098"]
         started = [subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
         mlflow = [
-            BIN / "mlflow",
+            peer / "mlflow",
             "models",
             "serve",
             "-m",
@@ -149,7 +154,7 @@ def main() -> None:
             "-w",
             "1",
         ]
-        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PATH": f"{peer}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         started.append(
             subprocess.Popen(
                 mlflow, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
