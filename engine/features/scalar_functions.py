@@ -7,6 +7,7 @@ result. Null in, null out, unless a builder says otherwise.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -290,27 +291,27 @@ WIDENED = {
 """Functions whose arguments are brought to one type first: to their common one, or to that of the result."""
 
 BUILD: dict[str, Build] = {
-    "+": _two(lambda left, right: left + right),
-    "-": _two(lambda left, right: left - right),
-    "*": _two(lambda left, right: left * right),
+    "+": _two(operator.add),
+    "-": _two(operator.sub),
+    "*": _two(operator.mul),
     "neg": _one(lambda value: 0 - value),
     "/": _two(_divided),
     "%": _two(_modulo),
-    "=": _two(lambda left, right: left == right),
-    "<>": _two(lambda left, right: left != right),
-    "<": _two(lambda left, right: left < right),
-    "<=": _two(lambda left, right: left <= right),
-    ">": _two(lambda left, right: left > right),
-    ">=": _two(lambda left, right: left >= right),
+    "=": _two(operator.eq),
+    "<>": _two(operator.ne),
+    "<": _two(operator.lt),
+    "<=": _two(operator.le),
+    ">": _two(operator.gt),
+    ">=": _two(operator.ge),
     "and": _settled_by(settles=False),
     "or": _settled_by(settles=True),
-    "not": _one(lambda value: not value),
+    "not": _one(operator.not_),
     "is_null": lambda args, _types, _node: lambda row: args[0](row) is None,
     "is_not_null": lambda args, _types, _node: lambda row: args[0](row) is not None,
     "between": _between,
     "in": _in,
     "like": _like,
-    "||": _two(lambda left, right: left + right),
+    "||": _two(operator.add),
     "concat": _concat,
     "coalesce": _coalesce,
     "nullif": _nullif,

@@ -10,29 +10,18 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.features.events import Events, Scalar
-from engine.features.exact import (
-    QUANTUM_LIMIT,
-    mean_formula,
-    quantile_rank,
-    smoothed_formula,
-    sum_formula,
-    variance_formula,
-)
-from engine.features.finalising import absent, fills_nulls, given
+from engine.features.exact import QUANTUM_LIMIT
+from engine.features.finalising import fills_nulls
 from engine.features.frames import Ints
+from engine.features.single_aggregates import FINISH, Array, Decode, Taken
 from engine.features.steps import Lookup, Window
 from engine.features.timeline import LONGEST
 from engine.features.tracks import EXACT, Track, Trees, track_key, track_of
-
-_INT64 = 2**63
-Array = npt.NDArray[Any]
 
 
 @dataclass(slots=True)
@@ -46,7 +35,7 @@ class View:
     at: int
     end: int
     shown: Ints | None
-    taken: dict[tuple[str, int], tuple[Track, Array]] = field(default_factory=dict)
+    taken: dict[tuple[str, int], tuple[Track, Taken]] = field(default_factory=dict)
     _begins: dict[int, int] = field(default_factory=dict)
 
     def begin(self, window: int) -> int:
@@ -112,51 +101,50 @@ Aggregate = Callable[[View, Request | None], Scalar]
 
 def aggregate(step: Window, trees: Trees) -> Aggregate:
     """A step as a function of the events of its key, and of the row that is asked about where it counts."""
-    finish = _FINISH[step.agg](step)
+    finish = FINISH[step.agg](step)
     empty = _typed(step.empty, step.type) if fills_nulls(step) else None
-    kept, exact, of_type = track_key(step), step.agg in EXACT, step.of_type
-    shared = kept, step.window
+    shared = track_key(step), step.window
 
     def run(view: View, request: Request | None) -> Scalar:
         found = view.taken.get(shared)
         if found is None:
-            made = track_of(view.events, step, trees, kept)
-            found = view.taken[shared] = made, view.take(made, step.window)
-        track, values = found
-        if request is None:
-            value = finish(values, _decoder(of_type, track), track.largest if exact else 0)
-        else:
-            value = finish(*_extended(values, track, step, request))
+            found = view.taken[shared] = _take(view, step, trees, shared[0])
+        track, taken = found
+        decode = _decoder(step.of_type, track)
+        if request is not None:
+            taken, decode = _extended(taken, track, step, request)
+        value = finish(taken, decode)
         return empty if value is None else value
 
     return run
+
+
+def _take(view: View, step: Window, trees: Trees, kept: str) -> tuple[Track, Taken]:
+    track = track_of(view.events, step, trees, kept)
+    values = view.take(track, step.window)
+    places = len(track.texts) if step.of_type == "str" and step.agg not in EXACT else None
+    return track, Taken(values, track.largest if step.agg in EXACT else 0, places)
 
 
 def _typed(value: Any, type_: str) -> Any:
     return float(value) if type_ == "f64" and value is not None else value
 
 
-Decode = Callable[[Any], Scalar]
-
-
-def _extended(values: Array, track: Track, step: Window, request: Request) -> tuple[Array, Decode, int]:
-    """The values with the request's own as the last, how to read one of them, and a bound of integers."""
-    decode, own = _decoder(step.of_type, track), request.value
+def _extended(taken: Taken, track: Track, step: Window, request: Request) -> tuple[Taken, Decode]:
+    """The same with the request's own value as the last, and how to read one of them."""
+    decode, own, values = _decoder(step.of_type, track), request.value, taken.values
     if step.of is None:
-        return np.append(values, 0), decode, 0
-    if step.agg in EXACT:
-        bound = track.largest
-        quantum = None
-        if own is not None:
-            quantum = int(own) if step.of_type != "f64" else _quantum(float(own), step.decimals or 0)
-        if quantum is None:
-            return values, decode, bound
-        return np.append(values, np.int64(quantum)), decode, max(bound, abs(quantum))
+        return Taken(np.append(values, 0)), decode
     if own is None:
-        return values, decode, 0
+        return taken, decode
+    if step.agg in EXACT:
+        quantum = int(own) if step.of_type != "f64" else _quantum(float(own), step.decimals or 0)
+        if quantum is None:
+            return taken, decode
+        return Taken(np.append(values, np.int64(quantum)), max(taken.bound, abs(quantum))), decode
     if step.of_type == "str":
-        return (*_with_text(values, track, str(own)), 0)
-    return np.append(values, values.dtype.type(own)), decode, 0
+        return _with_text(values, track, str(own))
+    return Taken(np.append(values, values.dtype.type(own))), decode
 
 
 def _quantum(value: float, decimals: int) -> int | None:
@@ -167,13 +155,13 @@ def _quantum(value: float, decimals: int) -> int | None:
     return quantum if abs(quantum) <= QUANTUM_LIMIT else None
 
 
-def _with_text(values: Array, track: Track, own: str) -> tuple[Array, Decode]:
+def _with_text(values: Array, track: Track, own: str) -> tuple[Taken, Decode]:
     """Places twice as large, so that a text that is not among them has one of its own, between two."""
     place = bisect_left(track.texts, own)
     known = place < len(track.texts) and track.texts[place] == own
     code = 2 * place if known else 2 * place - 1
     texts = track.texts
-    return np.append(values * 2, code), lambda found: own if found == code else texts[int(found) // 2]
+    return Taken(np.append(values * 2, code)), lambda found: own if found == code else texts[int(found) // 2]
 
 
 def _decoder(type_: str | None, track: Track) -> Decode:
@@ -187,172 +175,3 @@ def _decoder(type_: str | None, track: Track) -> Decode:
             return lambda found: texts[int(found)]
         case _:
             return int
-
-
-# --- aggregates: from the values of a window to the feature ----------------------------------------------------------
-
-Finish = Callable[[Array, Decode, int], Scalar]
-
-
-def exact_sum(values: Array, bound: int) -> int:
-    """The exact sum of integers, none of which is larger than `bound` in size."""
-    return int(values.sum()) if bound * len(values) < _INT64 else sum(values.tolist())
-
-
-def exact_squares(values: Array, bound: int) -> int:
-    """The exact sum of the squares of integers."""
-    if bound * bound * len(values) < _INT64:
-        return int(np.dot(values, values))
-    return sum(value * value for value in values.tolist())
-
-
-def _sum(step: Window) -> Finish:
-    scale, none, whole = 10.0 ** (step.decimals or 0), absent(step), step.type != "f64"
-
-    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
-        if not len(values) and none:
-            return none
-        total = exact_sum(values, bound)
-        if whole:
-            return total if -_INT64 <= total < _INT64 else None
-        return sum_formula(float(total), scale)
-
-    return finish
-
-
-def _mean(step: Window) -> Finish:
-    scale = 10.0 ** (step.decimals or 0)
-
-    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
-        return mean_formula(float(len(values)), float(exact_sum(values, bound)), scale) if len(values) else None
-
-    return finish
-
-
-def _smoothed(step: Window) -> Finish:
-    scale, prior = 10.0 ** (step.decimals or 0), (given(step, step.prior), given(step, step.weight))
-    none = absent(step)
-
-    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
-        if not len(values):
-            return none
-        return smoothed_formula(float(len(values)), float(exact_sum(values, bound)), scale, prior)
-
-    return finish
-
-
-def _std(step: Window) -> Finish:
-    scale = 10.0 ** (step.decimals or 0)
-
-    def finish(values: Array, _decode: Decode, bound: int) -> Scalar:
-        count = len(values)
-        if count < 2:
-            return None
-        total = exact_sum(values, bound)
-        spread = float(count * exact_squares(values, bound) - total * total)
-        return sum_formula(math.sqrt(variance_formula(float(count), spread)), scale)
-
-    return finish
-
-
-def _distinct(values: Array) -> tuple[Array, Array]:
-    """The distinct values, rising, and how often each occurs: places among texts, and other small numbers, are counted."""
-    if values.dtype.kind == "i" and len(values):
-        low, high = int(values.min()), int(values.max())
-        if high - low <= 4 * len(values) + 64:
-            counts = np.bincount(values - low)
-            found = np.flatnonzero(counts)
-            return found + low, counts[found]
-    return np.unique(values, return_counts=True)
-
-
-def _counted(count: Callable[[Array], int]) -> Callable[[Window], Finish]:
-    def build(step: Window) -> Finish:
-        none = absent(step)
-
-        def finish(values: Array, _decode: Decode, _bound: int) -> Scalar:
-            return count(values) if len(values) or not none else int(none)
-
-        return finish
-
-    return build
-
-
-def _histogram(step: Window) -> Finish:
-    low, high = step.bounds or (None, None)
-    whole = step.of_type != "f64"
-
-    def finish(values: Array, _decode: Decode, _bound: int) -> Scalar:
-        inside = np.ones(len(values), dtype=np.bool_)
-        if low is not None:
-            inside &= values >= (_ceiling(low) if whole else low)  # 2**63 is above every integer, also for NumPy
-        if high is not None and not (whole and _ceiling(high) == _INT64):
-            inside &= values < (_ceiling(high) if whole else high)
-        return int(inside.sum())
-
-    return finish
-
-
-def _ceiling(value: float) -> int:
-    """The least integer that is not below a bound, as far as 64 bits have it."""
-    if math.isinf(value):
-        return _INT64 if value > 0 else -_INT64
-    return min(max(math.ceil(value), -_INT64), _INT64)
-
-
-def _picked(pick: Callable[[Array], Any]) -> Callable[[Window], Finish]:
-    def build(_step: Window) -> Finish:
-        return lambda values, decode, _bound: decode(pick(values)) if len(values) else None
-
-    return build
-
-
-def _last_k(step: Window) -> Finish:
-    rank = given(step, step.rank)
-    return lambda values, decode, _bound: decode(values[-rank]) if len(values) >= rank else None
-
-
-def _quantile(step: Window) -> Finish:
-    share = given(step, step.q)
-
-    @lru_cache(4096)
-    def rank(count: int) -> int:
-        return int(quantile_rank(np.array([count]), share)[0])
-
-    def finish(values: Array, decode: Decode, _bound: int) -> Scalar:
-        if not len(values):
-            return None
-        place = rank(len(values)) - 1
-        return decode(np.partition(values, place)[place])
-
-    return finish
-
-
-def _top_k(step: Window) -> Finish:
-    rank = given(step, step.rank)
-
-    def finish(values: Array, decode: Decode, _bound: int) -> Scalar:
-        found, counts = _distinct(values)
-        if len(found) < rank:
-            return None
-        return decode(found[np.argsort(-counts, kind="stable")[rank - 1]])
-
-    return finish
-
-
-_FINISH: dict[str, Callable[[Window], Finish]] = {
-    "count": _counted(len),
-    "n_distinct": _counted(lambda values: len(_distinct(values)[0])),
-    "histogram": _histogram,
-    "sum": _sum,
-    "mean": _mean,
-    "smoothed_mean": _smoothed,
-    "std": _std,
-    "min": _picked(lambda values: values.min()),
-    "max": _picked(lambda values: values.max()),
-    "first": _picked(lambda values: values[0]),
-    "last": _picked(lambda values: values[-1]),
-    "last_k": _last_k,
-    "quantile": _quantile,
-    "top_k": _top_k,
-}

@@ -26,6 +26,7 @@ from .binning import bin_rows
 from .library import import_lightgbm
 from .loss import Loss, loss_of
 from .rows import DEMANDS, by_query, check_rows, tell_empty_columns
+from .single_rows import single_rows
 
 _OBJECTIVES = {
     "binary": ("binary",),
@@ -36,7 +37,7 @@ _OBJECTIVES = {
 }
 _MODEL, _COLUMNS, _LEVELS = "model.txt", "columns.json", "quantiles.json"
 
-_LARGE_BATCH = 10_000
+_LARGE_BATCH, _FEW = 10_000, 32
 # Always set, and never by the user.
 FIXED: Mapping[str, Any] = {"deterministic": True, "force_col_wise": True, "use_quantized_grad": False, "verbosity": -1}
 
@@ -210,7 +211,7 @@ def _watch(loss: Loss) -> Callable[[Any], float]:
 
 
 class TreePredictor:
-    """A loaded model. Small batches are scored with one thread, since on two they stall for milliseconds.
+    """A loaded model. Small batches are scored with one thread, since on two they stall for milliseconds; a few rows one by one.
 
     A row's score is its own, so the threads of a large batch change no bit.
     """
@@ -219,6 +220,7 @@ class TreePredictor:
         self._booster = booster
         self._width: int = booster.num_feature()
         self._classes: int = booster.num_model_per_iteration()
+        self._single = single_rows(booster, self._width, self._classes)
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
@@ -226,6 +228,8 @@ class TreePredictor:
             raise DataError(f"the model has {self._width} columns, the rows have shape {x.shape}")
         if len(x) == 0:
             return np.empty(0) if self._classes == 1 else np.empty((0, self._classes))
+        if self._single is not None and len(x) <= _FEW:
+            return self._single.score(np.ascontiguousarray(x, dtype=np.float64))
         threads = 0 if len(x) >= _LARGE_BATCH else 1  # 0: as many as OpenMP may use
         found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), num_threads=threads)
         return np.asarray(found, dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -301,3 +302,38 @@ def test_no_thread_gets_a_library_that_is_still_being_imported():
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.stdout == "Dataset lightgbm.basic\n", finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "objective"), [("regression", None), ("binary", None), ("multiclass", None), ("regression", "poisson")]
+)
+def test_one_row_has_the_bits_that_it_has_among_many(task, objective):
+    rng = np.random.default_rng(5)
+    rows = heavy_tailed(3000)
+    y = rng.integers(0, 3 if task == "multiclass" else 2, 3000) * 1.0 if task != "regression" else np.abs(rows.y)
+    x = np.column_stack([rows.x, rng.integers(-1, 9, 3000)])
+    rows = Matrix(x, y, (*rows.names, "shop"), ("shop",))
+    trainer = build(rounds=30, early_stopping=0, **({"objective": objective} if objective else {}))
+    asked = FitRequest(task, 1, 1, lambda *_: None, classes=("a", "b", "c") if task == "multiclass" else ())
+    predictor = trainer.load(trainer.train(rows, rows, asked))
+    assert predictor._single is not None, (
+        "this LightGBM hides the call for single rows: requests are slower than they need be"
+    )
+    many = predictor.predict(x)
+    few = np.concatenate([predictor.predict(x[place : place + 7]) for place in range(0, 3000, 7)])
+    assert few.tobytes() == many.tobytes()
+    reversed_columns = np.asfortranarray(x[:20])
+    assert predictor.predict(reversed_columns).tobytes() == many[:20].tobytes()
+
+
+def test_threads_may_score_rows_at_once():
+    rows = binary()
+    trainer = build(rounds=30, early_stopping=0)
+    predictor = trainer.load(trainer.train(rows, rows, request("binary")))
+    many = predictor.predict(rows.x)
+
+    def one(place):
+        return predictor.predict(rows.x[place : place + 1])[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert np.array(list(pool.map(one, range(2000)))).tobytes() == many.tobytes()
