@@ -38,11 +38,15 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The pipeline's model with rows that did not train it: raw request fields and features, what the model sees, its scores."""
+    """The pipeline's model with rows that did not train it: raw request fields and features, what the model sees, its scores.
+
+    `baseline` are the predictions of the pipeline's simple model for the same rows, of the same shape; `None`: it has none.
+    """
 
     rows: pl.DataFrame
     matrix: Matrix
     scored: Scored
+    baseline: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether an analysis looks at the pipeline's own model and held-out rows, beside its fits."""
         return False
 
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether an analysis that looks at the model also asks what the pipeline's baseline says of the same rows."""
+        return False
+
     def reads_files(self) -> tuple[str, ...]:
         """Name the project's files whose content decides what the component does: they are part of its nodes' keys."""
         return ()

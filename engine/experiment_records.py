@@ -112,3 +112,4 @@ class Reproduction(Record, frozen=True, kw_only=True):
     threads: int | None = None
     workspace: str = ""
     exit_code: int = 0
+    at: str = ""

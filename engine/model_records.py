@@ -85,6 +85,18 @@ class VerifyAnswer(Record, frozen=True, kw_only=True):
     overdue: tuple[Review, ...] = ()
 
 
+class DrillAnswer(Record, frozen=True, kw_only=True):
+    """What `engine models rollback --drill --json` prints: how long going back took, and the ledger's rows of both moves."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    alias: str
+    version: int
+    back_to: int
+    seconds: float
+    rows: tuple[int, int]
+
+
 class ExportAnswer(Record, frozen=True, kw_only=True):
     """What `engine models export --json` prints: where it is, and how far its outputs are from ours on `rows` rows."""
 

@@ -105,7 +105,10 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class OnnxTrainer(Protocol):
-    """A trainer whose models can be written as ONNX: `x` (n, k) float64 to `prediction`, of the shape `Predictor` says."""
+    """A trainer whose models can be written as ONNX: `x` (n, k) float64 to `prediction`, of the shape `Predictor` says.
+
+    One whose library adds up in less than 64 bits may have a number `onnx_tolerance`: how far its outputs may be from ours.
+    """
 
     def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
         """Write a model; raises `UsageError` for one that has no counterpart."""

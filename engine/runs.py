@@ -20,6 +20,7 @@ import msgspec
 
 from engine.config.composed import ComposedConfig
 from engine.errors import IntegrityError, NotFoundError, StoreError, UsageError
+from engine.experiment_records import Reproduction
 from engine.keys import Json
 from engine.plan.model import ExecutionPlan
 from engine.records import ConfigValue, RunRecord
@@ -32,6 +33,7 @@ _FILES = {
     "spec": "spec.json",
     "config": "config.yaml",
     "origins": "origins.json",
+    "reproduced": "reproduced.json",
 }
 
 
@@ -70,6 +72,17 @@ class RunFolder:
         if record.status == "running" and not self.is_alive():
             return msgspec.structs.replace(record, status="interrupted", error=KILLED, exit_code=137)
         return record
+
+    def add_reproduction(self, found: Reproduction) -> None:
+        """Write down what doing the run again found, after what was found before."""
+        every = [*self.read_reproductions(), found]
+        self.write(_FILES["reproduced"], msgspec.json.format(msgspec.json.encode(every)) + b"\n")
+
+    def read_reproductions(self) -> list[Reproduction]:
+        """Read what doing the run again found, oldest first."""
+        path = self.path / _FILES["reproduced"]
+        found: list[Reproduction] = _read(path, list[Reproduction]) if path.exists() else []
+        return found
 
     def read_plan(self) -> ExecutionPlan:
         """Read `plan.json`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.commands.arguments import Parser, print_json, project_of, show, split_overrides
+from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides
 from engine.commands.tables import render_table
 from engine.errors import UsageError
 
@@ -35,6 +35,13 @@ def run(argv: Sequence[str]) -> int:
     project = project_of(arguments)
     declared = declare(project, split_overrides(rest))
     names = _chosen(tuple(declared.spec.analysis), arguments.only)
+    if not arguments.only and not arguments.all:
+        from engine.commands.analyse_short import shorten  # noqa: PLC0415 - start-up time of --help
+        from engine.locations import Stores  # noqa: PLC0415
+
+        declared, words = shorten(declared, names, Stores(project, declared.settings))
+        for line in () if arguments.quiet else words:
+            say(line)
     declared = replace(declared, logical=add_analyses(declared.logical, names))
     planned = plan(declared, parse_sample(arguments.sample))
     options = RunOptions(nodes=_needed(planned, names), sample=arguments.sample, command=("engine", "analyse", *argv))
@@ -60,6 +67,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--only", metavar="NAME", action="append", default=[], help="only this analysis; may be given several times")
+    add("--all", action="store_true", help="leave out every feature in an ablation, not only those that matter most")
     add("--sample", metavar="P%", help="look at a model trained on that share of the spine")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--ndjson", action="store_true", help="print every event as a line of JSON on stdout")

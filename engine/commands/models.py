@@ -55,6 +55,9 @@ def run(argv: Sequence[str]) -> int:
     for name in ("promote", "rollback"):
         named[name].add_argument("--alias", default="champion")
         named[name].add_argument("--reason", required=True, help="why; kept in the ledger for good")
+    named["rollback"].add_argument(
+        "--drill", action="store_true", help="practise it: go back, look that the version is whole, and come again"
+    )
     named["promote"].add_argument(
         "--expect", type=int, metavar="VERSION", help="only if that version holds the alias now (0: none does)"
     )
@@ -161,6 +164,10 @@ def _expected(arguments: argparse.Namespace, holder: ModelVersion | None) -> int
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
+    if arguments.drill:
+        from engine.commands.models_drill import Drill, drill  # noqa: PLC0415 - only for --drill
+
+        return drill(arguments, Drill(_registry(arguments), _artefacts(arguments)))
     entry = _registry(arguments).rollback(
         arguments.model, arguments.alias, actor=getpass.getuser(), reason=arguments.reason
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from engine.commands.arguments import print_json, say, show
 from engine.commands.runs_words import tell_reproduction
-from engine.errors import ConflictError, UnavailableError, UsageError
+from engine.errors import ConflictError, StoreError, UnavailableError, UsageError
+from engine.experiment_records import Reproduction
 from engine.experiments.differences import Looked, look_at
 from engine.locations import Stores
 from engine.project import shipped
@@ -40,6 +41,7 @@ def reproduce_run(arguments: argparse.Namespace, stores: Stores) -> int:
         found = reproduce(stores, looked, ReproduceRequest(root, plugins, arguments.threads, display), workspace)
     finally:
         display.close()
+    found = _write_down(stores, found)
     if arguments.json:
         print_json(found)
     else:
@@ -47,6 +49,21 @@ def reproduce_run(arguments: argparse.Namespace, stores: Stores) -> int:
     if found.identical and not arguments.keep:
         remove(workspace)
     return found.exit_code
+
+
+def _write_down(stores: Stores, found: Reproduction) -> Reproduction:
+    """Keep what was found beside the run: `engine score` counts it. A run folder that is read-only is left as it is."""
+    import msgspec  # noqa: PLC0415 - start-up time
+
+    from engine.clock import SystemClock, isoformat  # noqa: PLC0415
+    from engine.runs import open_folder  # noqa: PLC0415
+
+    found = msgspec.structs.replace(found, at=isoformat(SystemClock().now()))
+    try:
+        open_folder(stores.runs_root, found.run_id).add_reproduction(found)
+    except StoreError as error:
+        say(f"not written down: {error}")
+    return found
 
 
 def _scratch(stores: Stores) -> Path:

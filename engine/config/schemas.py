@@ -61,6 +61,7 @@ PUBLISHED: tuple[type[msgspec.Struct], ...] = (
     model_records.ProductionAnswer,
     model_records.ListedModel,
     model_records.VerifyAnswer,
+    model_records.DrillAnswer,
     model_records.ExportAnswer,
     records.RolloutState,
     data_records.SnapshotSource,

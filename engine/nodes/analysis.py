@@ -102,4 +102,13 @@ def _held(work: Work, model: LoadedModel, part: str) -> HeldOut:
         group=group_ids(rows, group),
         facts=model.trained,
     )
-    return HeldOut(rows, matrix, scored)
+    return HeldOut(rows, matrix, scored, _baseline(work, model, rows))
+
+
+def _baseline(work: Work, model: LoadedModel, rows: pl.DataFrame) -> np.ndarray | None:
+    """Score the rows by the pipeline's simple model, as it sees them."""
+    if "baseline" not in work.inputs:
+        return None
+    simple = load_model(work.inputs["baseline"].path, load_catalogue(work.place.root, work.place.plugins))
+    matrix = to_matrix(model.program, simple.fitted, rows, simple.columns, model.target)
+    return np.asarray(simple.predictor.predict(matrix.x))

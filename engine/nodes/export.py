@@ -30,17 +30,18 @@ from engine.package_format import check_readable
 from engine.records import ModelVersion
 
 _MADE_ROWS = 1000
+_USUAL = 1e-6  # how far outputs may be from ours, unless the trainer's own arithmetic has fewer bits
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What to write, where, and how far outputs may be off (relative to outputs beyond 1)."""
+    """What to write, where, and how far outputs may be off (relative to outputs beyond 1; None: as far as usual)."""
 
     version: ModelVersion
     folder: Path
     target: Path
     format: Literal["onnx", "mlflow"]
-    tolerance: float
+    tolerance: float | None
 
 
 def export_model(export: Export, root: Path) -> ExportAnswer:
@@ -49,24 +50,34 @@ def export_model(export: Export, root: Path) -> ExportAnswer:
     plugins = tuple(read_document(export.folder / "provenance.json")["plugins"])
     catalogue = load_catalogue(root, plugins)
     model = load_model(export.folder, catalogue)
-    write = _write_onnx if export.format == "onnx" else _write_mlflow
+    trainer = _trainer(model, catalogue)
+    usual = getattr(trainer, "onnx_tolerance", _USUAL) if export.format == "onnx" else _USUAL
+    allowed = usual if export.tolerance is None else export.tolerance
     try:
-        rows, gap = write(export, model, catalogue)
-        _refuse_other_outputs(export, gap)
+        if export.format == "onnx":
+            rows, gap = _write_onnx(export, model, trainer)
+        else:
+            rows, gap = _write_mlflow(export, model, catalogue)
+        _refuse_other_outputs(export.format, gap, allowed)
     except BaseException:
         _remove(export.target)
         raise
     version = export.version
     return ExportAnswer(
         model=version.name, version=version.version, digest=version.digest, format=export.format,
-        path=str(export.target), rows=rows, largest_difference=gap, tolerance=export.tolerance,
+        path=str(export.target), rows=rows, largest_difference=gap, tolerance=allowed,
     )  # fmt: skip
 
 
-def _refuse_other_outputs(export: Export, gap: float) -> None:
-    if not gap <= export.tolerance:
+def _trainer(model: LoadedModel, catalogue: Catalogue) -> Any:
+    component = catalogue.get("trainer", model.trained["component"])
+    return component.build(msgspec.convert(model.trained["params"], component.params))
+
+
+def _refuse_other_outputs(format_: str, gap: float, allowed: float) -> None:
+    if not gap <= allowed:
         raise IntegrityError(
-            f"the {export.format} model's outputs are up to {gap:.3g} from ours, {export.tolerance:g} are allowed",
+            f"the {format_} model's outputs are up to {gap:.3g} from ours, {allowed:g} are allowed",
             hint="nothing was kept; a larger --tolerance accepts it",
         )
 
@@ -99,13 +110,11 @@ def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.nanmax(gaps)) if gaps.size else 0.0
 
 
-def _write_onnx(export: Export, model: LoadedModel, catalogue: Catalogue) -> tuple[int, float]:
-    name = model.trained["component"]
-    component = catalogue.get("trainer", name)
-    trainer: Any = component.build(msgspec.convert(model.trained["params"], component.params))
+def _write_onnx(export: Export, model: LoadedModel, trainer: Any) -> tuple[int, float]:
     if not isinstance(trainer, OnnxTrainer):
         raise UsageError(
-            f"models of the trainer `{name}` cannot be written as ONNX", hint="export with --format mlflow"
+            f"models of the trainer `{model.trained['component']}` cannot be written as ONNX",
+            hint="export with --format mlflow",
         )
     runtime = _need("onnxruntime", "onnx")
     _need("onnx", "onnx")

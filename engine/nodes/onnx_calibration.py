@@ -7,11 +7,10 @@ logarithms and a sigmoid.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine.nodes.calibrators import EDGE, Calibrator, Curve
+from engine.onnx_graph import Graph
 
 _RAW = "uncalibrated"
 
@@ -26,7 +25,7 @@ def calibrate_onnx(content: bytes, calibrator: Calibrator) -> bytes:
         for place, name in enumerate(node.output):
             if name == "prediction":
                 node.output[place] = _RAW
-    steps = _Steps()
+    steps = _Curves("calibration")
     count = len(calibrator.curves)
     if count == 1:
         column = steps.reshape(_RAW, [-1, 1])
@@ -45,39 +44,8 @@ def calibrate_onnx(content: bytes, calibrator: Calibrator) -> bytes:
     return made
 
 
-class _Steps:
-    """Nodes and constants as they are added, each with a name of its own."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self._made = 0
-
-    def constant(self, values: Any, kind: Any = np.float64) -> str:
-        """Add a constant."""
-        from onnx import numpy_helper  # noqa: PLC0415 - an extra, needed here only
-
-        name = self._name()
-        self.constants.append(numpy_helper.from_array(np.array(values, dtype=kind), name))
-        return name
-
-    def add(
-        self, kind: str, inputs: list[str], count: int = 1, names: list[str] | None = None, **attributes: Any
-    ) -> list[str]:
-        """Add a node; gives the names of its outputs."""
-        from onnx import helper  # noqa: PLC0415 - an extra, needed here only
-
-        outputs = names or [self._name() for _ in range(count)]
-        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
-        return outputs
-
-    def one(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        """Add a node of one output."""
-        return self.add(kind, inputs, **attributes)[0]
-
-    def reshape(self, value: str, shape: list[int], name: str | None = None) -> str:
-        """Give a value another shape."""
-        return self.add("Reshape", [value, self.constant(shape, np.int64)], names=[name] if name else None)[0]
+class _Curves(Graph):
+    """A graph with the curves of a calibration."""
 
     def curve(self, column: str, curve: Curve) -> str:
         """Apply one curve to probabilities (n, 1)."""
@@ -106,7 +74,3 @@ class _Steps:
         run = self.one("Div", [self.one("Sub", [column, from_x]), self.one("Sub", [to_x, from_x])])
         share = self.one("Clip", [run, self.constant(0.0), self.constant(1.0)])
         return self.one("Add", [from_y, self.one("Mul", [share, self.one("Sub", [to_y, from_y])])])
-
-    def _name(self) -> str:
-        self._made += 1
-        return f"calibration_{self._made}"

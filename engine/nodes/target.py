@@ -25,11 +25,13 @@ _MOST_CLASSES = 1000
 def fit_target(settings: Mapping[str, Any], labels: pl.Series) -> Target:
     """Find the target; the classes that are not declared are the labels' values, sorted.
 
-    Raises `DataError` for labels that cannot be classes.
+    Raises `DataError` for labels that cannot be classes, or that are none of those declared.
     """
     if settings["task"] != MULTICLASS:
         return Target(settings["task"], quantiles=tuple(settings.get("quantiles") or ()))
     classes = tuple(str(name) for name in settings.get("classes") or ())
+    if classes:
+        _refuse_other_classes(labels, classes)
     return Target(MULTICLASS, classes or _found_classes(labels))
 
 
@@ -122,6 +124,20 @@ def group_ids(rows: pl.DataFrame, column: str | None) -> Any:
     _, first, member = np.unique(rows[column].cast(pl.String).to_numpy(), return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return rank[member].astype(np.int64)
+
+
+def _refuse_other_classes(labels: pl.Series, classes: tuple[str, ...]) -> None:
+    named = class_names(labels.drop_nulls())
+    other = named.filter(~named.is_in(list(classes)))
+    if not len(other):
+        return
+    counts = other.value_counts(sort=True, name="n")
+    shown = ", ".join(f"`{name}` ({n} rows)" for name, n in counts.head(5).iter_rows())
+    more = f" and {counts.height - 5} more" if counts.height > 5 else ""
+    raise DataError(
+        f"train.classes does not name {shown}{more}, which training or validation rows have; it names {', '.join(classes)}",
+        hint="add it to train.classes, or give those rows another class (or none: null) in `label.expr`",
+    )
 
 
 def _found_classes(labels: pl.Series) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ def add_analyses(plan: LogicalPlan, names: Sequence[str]) -> LogicalPlan:
         if isinstance(params, Params) and params.needs_model:
             inputs |= {"rows": "features", "split": "split", "model": "train"}
             kinds += (("trainer", plan.spec.train.kind),)
+            if params.needs_baseline and "baseline" in known and plan.spec.baseline is not None:
+                inputs["baseline"] = "baseline"
+                kinds += (("trainer", plan.spec.baseline.kind),)
         made[f"analysis.{name}"] = LogicalNode(
             f"analysis.{name}", "analysis", inputs, settings, kinds, title=declared.kind
         )

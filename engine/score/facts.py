@@ -15,13 +15,14 @@ from typing import Any
 from engine.analysis_records import AnalysisDocument
 from engine.api import Declared
 from engine.errors import EngineError
+from engine.experiment_records import Reproduction
 from engine.features.program import FeatureProgram
 from engine.locations import Stores
 from engine.model_records import CardFacts
 from engine.production import read_card, read_json
 from engine.recording import Documents
 from engine.records import FeatureCaseResult, GateResult, LedgerEntry, ModelVersion, RunRecord
-from engine.runs import list_folders
+from engine.runs import list_folders, open_folder
 from engine.spec import PipelineSpec
 
 _RECENT = 50
@@ -52,7 +53,7 @@ class Facts:
     """Evidence. `latest` is the last whole run of the pipeline; `declared` are kinds by section of the declaration.
 
     `looked` counts what the loop has written: readings by kind of monitor, and `ticks`, `alerts`, `messages`. `analyses` are
-    the last ones of each kind, with the id of the run that made them.
+    the last ones of each kind, with the id of the run that made them; `reproduced` what `engine runs reproduce` found of the runs.
     """
 
     spec: PipelineSpec
@@ -71,6 +72,7 @@ class Facts:
     looked: Mapping[str, int] = field(default_factory=dict)
     analyses: Mapping[str, tuple[str, AnalysisDocument]] = field(default_factory=dict)
     sweeps: int = 0
+    reproduced: Sequence[Reproduction] = ()
 
     def kinds(self, *sections: str) -> frozenset[str]:
         """Give the kinds that some sections declare."""
@@ -114,6 +116,7 @@ def gather(declared: Declared, stores: Stores) -> Facts:
         evaluation=documents.read("evaluate", "evaluation.json") or {},
         importance=documents.read("train", "importance.json") or {},
         cases=_run_cases(declared),
+        reproduced=_reproduced(stores, runs),
         ci_files=_ci_files(declared.project.root),
         **found,
     )
@@ -150,6 +153,16 @@ def _analyses(stores: Stores, runs: Sequence[RunRecord]) -> dict[str, tuple[str,
             for document in Documents(stores.artefacts, {node.name: node for node in run.nodes}).analyses().values():
                 found.setdefault(document.kind, (run.run_id, document))
     return found
+
+
+def _reproduced(stores: Stores, runs: Sequence[RunRecord]) -> list[Reproduction]:
+    """Give what doing the last runs again found, oldest first; only of those that trained."""
+    found = []
+    for run in runs:
+        if any(node.name == "train" for node in run.nodes):
+            with suppress(EngineError):
+                found += open_folder(stores.runs_root, run.run_id).read_reproductions()
+    return sorted(found, key=lambda item: item.at)
 
 
 def _run_cases(declared: Declared) -> tuple[FeatureCaseResult, ...]:

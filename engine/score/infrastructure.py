@@ -18,8 +18,15 @@ def reproducible(facts: Facts) -> Finding:
                 outputs[node.key].add(node.output.digest)
                 times[node.key] += 1
     again = [key for key, count in times.items() if count > 1]
+    done = list(facts.reproduced)
+    if done and not done[-1].identical:
+        return Finding(0, f"run {done[-1].run_id}, done again, gave other bytes: {done[-1].first_difference}",
+                       "`engine runs reproduce` says what differs")  # fmt: skip
     if any(len(outputs[key]) > 1 for key in again):
         return Finding(0, "the same training gave other bytes", "`engine runs reproduce` says what differs")
+    if done:
+        words = f"run {done[-1].run_id} was done again on {done[-1].at[:10]}, and all {len(done[-1].nodes)} nodes gave the same bytes"
+        return Finding(1, f"{words}; {len(done)} times in all" if len(done) > 1 else words)
     if again:
         return Finding(1, f"{len(again)} trainings were repeated, and gave the same bytes")
     add = "show it: `engine runs reproduce last`, or `engine run --force train --reason reproducible`"
@@ -90,12 +97,13 @@ def rolled_back(facts: Facts) -> Finding:
     """7. Models can be quickly and safely rolled back to a previous serving version."""
     back = [entry for entry in facts.ledger if entry.action == "rollback"]
     if back:
-        return Finding(1, f"practised {len(back)} times, last on {back[-1].at[:10]} by {back[-1].actor}")
+        drills = sum(bool(entry.evidence.get("drill")) for entry in back)
+        return Finding(1, f"done {len(back)} times ({drills} drills), last on {back[-1].at[:10]} by {back[-1].actor}")
     promoted = {entry.to_version for entry in facts.ledger if entry.action == "promote"}
-    add = "practise it: `engine models rollback NAME --reason drill`"
+    add = "practise it: `engine models rollback NAME --drill --reason …` goes back and comes again"
     if len(promoted) > 1:
         return Finding(0.5, f"{len(promoted)} versions to go back to; it was never done", add)
-    return Finding(0, "there is no earlier version to go back to", add)
+    return Finding(0, "there is no earlier version to go back to", f"a second version, then {add}")
 
 
 QUESTIONS = (

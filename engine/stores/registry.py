@@ -138,22 +138,38 @@ class Registry:
             _point(transaction, draft)
             return self._write(transaction, draft)
 
-    def rollback(self, name: str, alias: str, *, actor: str, reason: str, run_id: str | None = None) -> LedgerEntry:
+    def known_good(self, name: str, alias: str) -> int:
+        """Give the version that a rollback would go to; raises `NotFoundError` when there is none."""
+        return self._way_back(name, alias)[1]
+
+    def rollback(  # noqa: PLR0913 - one argument a column of the record
+        self,
+        name: str,
+        alias: str,
+        *,
+        actor: str,
+        reason: str,
+        run_id: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> LedgerEntry:
         """Move an alias back to its last known good version; raises `NotFoundError` when there is none.
 
         Of two rollbacks at once one wins, and the other raises `ConflictError`.
         """
+        present, target = self._way_back(name, alias)
+        return self.move_alias(
+            name, alias, expected_version=present, to_version=target, action="rollback", actor=actor, reason=reason,
+            run_id=run_id, evidence={**(evidence or {}), "rolled_back_from": present},
+        )  # fmt: skip
+
+    def _way_back(self, name: str, alias: str) -> tuple[int, int]:
         entries = self.history(name)
         present = replay(entries)[0].get(alias)
         target = last_known_good(entries, alias)
         if present is None or target is None:
             held = f"{name}:{present} is the first that held it" if present else "nothing holds it"
             raise NotFoundError(f"@{alias} of {name} cannot go back: {held}", hint="promote a version instead")
-        evidence = {"rolled_back_from": present}
-        return self.move_alias(
-            name, alias, expected_version=present, to_version=target, action="rollback", actor=actor, reason=reason,
-            run_id=run_id, evidence=evidence,
-        )  # fmt: skip
+        return present, target
 
     def rolled_back(self, name: str, alias: str) -> dict[int, LedgerEntry]:
         """Give the versions that were found bad: rolled back from, and not promoted again since."""

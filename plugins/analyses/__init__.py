@@ -30,8 +30,9 @@ class WeakSlicesParams(Params, frozen=True, kw_only=True):
     """Search for groups of rows where the model is worse: values and ranges of columns, and up to `depth` of them together.
 
     Half of the rows of `part` (whole clusters) propose; the other half, which had no say, confirms, corrected by Holm over the
-    `confirm` proposals. `measure` is the loss, or the `bias` (label less prediction). `columns` are names or globs of request
-    fields and features (none: all). A slice has at least `min_rows` rows in either half.
+    `confirm` proposals. `measure` is the `skill` (loss beyond the usual share of what the baseline loses on the same rows, or
+    the base rate where there is no baseline), the `loss` itself, or the `bias` (label less prediction). `columns` are names or
+    globs of request fields and features (none: all). A slice has at least `min_rows` rows in either half.
     """
 
     columns: tuple[str, ...] = ()
@@ -41,12 +42,17 @@ class WeakSlicesParams(Params, frozen=True, kw_only=True):
     values: Annotated[int, msgspec.Meta(ge=2, le=200)] = 25
     min_rows: Annotated[int, msgspec.Meta(ge=20)] = 50
     confirm: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
-    measure: Literal["loss", "bias"] = "loss"
+    measure: Literal["skill", "loss", "bias"] = "skill"
 
     @property
     def needs_model(self) -> bool:
         """The model is what is searched."""
         return True
+
+    @property
+    def needs_baseline(self) -> bool:
+        """What is hard for the baseline too is no weakness of the model."""
+        return self.measure == "skill"
 
 
 class PermutationParams(Params, frozen=True, kw_only=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analysis_contracts import Exhibit, Scored
+from engine.analysis_contracts import Exhibit, HeldOut, Scored
 from engine.contracts import Scores
 from engine.errors import DataError
 from engine.evaluation.bootstrap import Resampling, bootstrap_intervals, paired_bootstrap
@@ -119,6 +119,36 @@ def losses(exhibit: Exhibit, scored: Scored) -> Floats:
             return _query_losses(scored)
         case _:
             return np.asarray(np.square(y - p))
+
+
+def excess(exhibit: Exhibit, held: HeldOut) -> Floats:
+    """Give each row's loss beyond the usual share of what the reference loses on it.
+
+    The reference is the pipeline's baseline, else one constant for all rows; the usual share is that over all rows, so values
+    add up to 0. A ranking without a baseline has no constant: its loss is given as it is.
+    """
+    own, other = losses(exhibit, held.scored), _constant(exhibit, held.scored.y)
+    reference = other if held.baseline is None else held.baseline
+    if reference is None:
+        return own
+    theirs = losses(exhibit, replace(held.scored, prediction=reference))
+    total = float(np.nansum(theirs))
+    return own - theirs * (float(np.nansum(own)) / total) if total > 0 else own
+
+
+def _constant(exhibit: Exhibit, y: Floats) -> Floats | None:
+    """Give the best prediction that is the same for every row, once for each row."""
+    known, n = y[np.isfinite(y)], len(y)
+    match exhibit.target.task:
+        case "ranking":
+            return None
+        case "multiclass":
+            shares = np.bincount(known.astype(np.int64), minlength=len(exhibit.target.classes)) / len(known)
+            return np.tile(shares, (n, 1))
+        case "quantile":
+            return np.tile(np.quantile(known, exhibit.target.quantiles), (n, 1))
+        case _:
+            return np.full(n, known.mean())
 
 
 def residuals(exhibit: Exhibit, scored: Scored) -> Floats:

@@ -23,12 +23,17 @@ from engine.evaluation.metrics import Floats
 
 from . import WeakSlicesParams
 from .atoms import Atom, atoms_of
-from .measuring import Estimate, adjusted, losses, measured, residuals, scores_of
+from .measuring import Estimate, adjusted, excess, losses, measured, residuals, scores_of
 
 _SCALE = 2**20  # losses become whole multiples of this fraction of the largest one
 _SIMPLER = 0.97  # what a further condition has to add, at least, to the statistic
 _BEAM = 60
 _ALIKE = 0.5  # Jaccard overlap beyond which two slices are the same finding
+_WORDS = {"skill": "excess loss", "loss": "loss", "bias": "bias"}
+_EXCESS = (
+    "Excess loss is a row's loss beyond the usual share of what the reference (the baseline, else the base rate) loses on it: what "
+    "is hard for the reference too is not counted against the model."
+)
 _MOST_ROWS = 40_000
 Slice = tuple[Atom, ...]
 Mask = NDArray[np.bool_]
@@ -69,7 +74,7 @@ class WeakSlices:
         """Search one half, confirm on the other; raises `DataError` when there are too few rows for both."""
         given, judged = self._params, exhibit.judgement
         held = _held(exhibit, given.part)
-        value = losses(exhibit, held.scored) if given.measure == "loss" else residuals(exhibit, held.scored)
+        value = _measured(exhibit, held, given.measure)
         known = np.isfinite(value)
         side = _sides(held, judged.seed)
         search, proof = (_half(held, value, known & (side == which)) for which in (0, 1))
@@ -99,6 +104,16 @@ class WeakSlices:
             hint = f"the rows have {', '.join(names)}"
             raise DataError(f"`columns`: {idle[0]} matches no request field or feature", hint=hint)
         return [name for name in names if not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def _measured(exhibit: Exhibit, held: HeldOut, measure: str) -> Floats:
+    match measure:
+        case "skill":
+            return excess(exhibit, held)
+        case "loss":
+            return losses(exhibit, held.scored)
+        case _:
+            return residuals(exhibit, held.scored)
 
 
 def _held(exhibit: Exhibit, part: str) -> HeldOut:
@@ -293,7 +308,7 @@ def _skill(exhibit: Exhibit, held: HeldOut, chosen: Mask) -> float | None:
 def _document(
     exhibit: Exhibit, given: WeakSlicesParams, found: list[_Tested], p: dict[str, float], searched: _Searched
 ) -> AnalysisDocument:
-    judged, what = exhibit.judgement, "loss" if given.measure == "loss" else "bias"
+    judged, what = exhibit.judgement, _WORDS[given.measure]
     sure = [item for item in found if p[item.words] < 1 - judged.level]
     words = (
         f"{len(sure)} of {len(found)} proposed slices are surely weaker: {'; '.join(item.words for item in sure[:3])}."
@@ -317,6 +332,7 @@ def _document(
             f"over {len(found)}. Numbers are those of the confirming half."),
             ("Skill is the share of the loss of a constant that the model saves inside the slice: a slice with much loss and much "
             "skill is hard, not neglected."),
+            *((_EXCESS,) if given.measure == "skill" else ()),
         ),
         charts=(
             AnalysisChart(kind="intervals", title=f"Mean {what} beyond that of all other rows", reference=0.0,

@@ -62,6 +62,12 @@ class LinearTrainer:
         """Read the weights back."""
         return LinearPredictor(read_model(files, "linear"))
 
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the model as ONNX."""
+        from .onnx_baselines import linear_to_onnx  # noqa: PLC0415 - when exporting only
+
+        return linear_to_onnx(read_model(files, "linear"))
+
     def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         """Standard deviation of each column's part of the score, over the training rows."""
         document = read_model(files, "linear")

@@ -39,6 +39,12 @@ class MajorityTrainer:
         document = read_model(files, "majority")
         return ConstantPredictor(np.array(document["value"], dtype=np.float64), len(document["columns"]))
 
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the model as ONNX."""
+        from .onnx_baselines import constant_to_onnx  # noqa: PLC0415 - when exporting only
+
+        return constant_to_onnx(read_model(files, "majority"))
+
     def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         """Nothing matters to it."""
         return dict.fromkeys(read_model(files, "majority")["columns"], 0.0)

@@ -59,13 +59,14 @@ class CatboostTrainer:
     def load(self, files: Mapping[str, bytes]) -> Predictor:
         """Parse the model, whose digest has been verified."""
         document = _read_document(files)
-        library = _import_library()
-        model = library.CatBoost()
-        try:
-            model.load_model(blob=files[MODEL])
-        except library.CatBoostError as error:
-            raise IntegrityError(f"{MODEL} cannot be parsed: {str(error).splitlines()[0][:200]}") from error
-        return CatboostPredictor(model, document)
+        return CatboostPredictor(_read_model(files), document)
+
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the trees as ONNX."""
+        from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
+
+        document = _read_document(files)
+        return trees_to_onnx(_as_json(_read_model(files)), document)
 
     def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         """Mean change of the prediction when a column's value moves to another leaf."""
@@ -131,15 +132,19 @@ def _quantile_loss(levels: tuple[float, ...]) -> str:
 
 def _use(model: Any, width: int) -> list[float]:
     """Give how often each column is split on: CatBoost has no importance of a ranking without its rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.json"
-        model.save_model(str(path), format="json")
-        trees = json.loads(path.read_text(encoding="utf-8")).get("oblivious_trees", [])
     found = [0.0] * width
-    for tree in trees:
+    for tree in _as_json(model).get("oblivious_trees", []):
         for split in tree.get("splits") or []:
             found[int(split["float_feature_index"])] += 1.0
     return found
+
+
+def _as_json(model: Any) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.json"
+        model.save_model(str(path), format="json")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def _pool(library: Any, matrix: Matrix) -> Any:
@@ -173,6 +178,16 @@ def _read_document(files: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("kind") != "catboost" or MODEL not in files:
         raise IntegrityError(f"{DOCUMENT} and {MODEL} do not hold a model of CatBoost")
     return document
+
+
+def _read_model(files: Mapping[str, bytes]) -> Any:
+    library = _import_library()
+    model = library.CatBoost()
+    try:
+        model.load_model(blob=files[MODEL])
+    except library.CatBoostError as error:
+        raise IntegrityError(f"{MODEL} cannot be parsed: {str(error).splitlines()[0][:200]}") from error
+    return model
 
 
 def _import_library() -> Any:

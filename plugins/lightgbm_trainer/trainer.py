@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import UNMEASURED, FitRequest, Matrix, Predictor, is_told
-from engine.errors import ConfigError, DataError, IntegrityError, Problem, UsageError
+from engine.errors import ConfigError, DataError, IntegrityError, Problem
 
 from . import LightGbmParams
 from .binning import bin_rows
@@ -88,11 +88,8 @@ class LightGbmTrainer:
         """Write the trees as ONNX; raises `UsageError` for what has no counterpart there."""
         from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
 
-        boosters = _read_boosters(files)
-        if _is_quantiles(files) and len(boosters) == 1:
-            hint = "train it as a regression with `objective: quantile`, or export with --format mlflow"
-            raise UsageError("a model of a single quantile cannot be written as ONNX", hint=hint)
-        return trees_to_onnx([booster.dump_model() for booster in boosters])
+        dumps = [booster.dump_model() for booster in _read_boosters(files)]
+        return trees_to_onnx(dumps, levels=_is_quantiles(files))
 
     def _objective(self, task: str) -> str:
         allowed = _OBJECTIVES[task]

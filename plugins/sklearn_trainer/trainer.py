@@ -31,9 +31,13 @@ Floats = NDArray[np.float64]
 MODEL, DOCUMENT = "model.skops", "model.json"
 _DEMANDS = RowDemands(largest=SINGLE)
 _BLOCK = 256
+_MOST = 1e30  # trees keep 32 bits, and products of much larger numbers are not finite
 _EXPLAINED = 256  # rows on which importance is measured
 _STAMP = (1980, 1, 1, 0, 0, 0)
-_TRUSTED = re.compile(r"(sklearn\.|numpy\.dtype$|numpy\.random\.)")
+# BSpline and the function that it keeps are what SplineTransformer is made of.
+_TRUSTED = re.compile(
+    r"(sklearn\.|numpy\.dtype$|numpy\.random\.|scipy\.interpolate\._bsplines\.BSpline$|scipy\._lib\.array_api_compat\.[a-z._]*asarray$)"
+)
 
 
 class SklearnTrainer:
@@ -75,16 +79,13 @@ class SklearnTrainer:
 
     def load(self, files: Mapping[str, bytes]) -> Predictor:
         """Load by skops, which builds allow-listed types only; raises `IntegrityError` for any other."""
-        document = _read_document(files)
-        library = _import_library()
-        try:
-            strange = [name for name in library.get_untrusted_types(data=files[MODEL]) if not _TRUSTED.match(name)]
-            if strange:
-                raise IntegrityError(f"{MODEL} holds types that are not scikit-learn's: {', '.join(strange)}")
-            trusted = library.get_untrusted_types(data=files[MODEL])
-            return SklearnPredictor(library.loads(files[MODEL], trusted=trusted), document)
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise IntegrityError(f"{MODEL} cannot be read: {error}") from error
+        return SklearnPredictor(_read_model(files), _read_document(files))
+
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the pipeline as ONNX; raises `UsageError` for what has no counterpart there."""
+        from .onnx_pipeline import pipeline_to_onnx  # noqa: PLC0415 - when exporting only
+
+        return pipeline_to_onnx(_read_model(files), _read_document(files), _MOST)
 
     def importance(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         """Mean change of the prediction when a column is shuffled, on training rows."""
@@ -126,7 +127,7 @@ class SklearnPredictor:
 
     def _block(self, x: Floats) -> Floats:
         block = np.zeros((_BLOCK, self._width))
-        block[: len(x)] = np.clip(x, -1e150, 1e150)  # products of larger numbers are not finite
+        block[: len(x)] = np.clip(x, -_MOST, _MOST)
         block[:, self._empty] = 0.0
         if self._task == "regression":
             return np.asarray(self._model.predict(block), dtype=np.float64).reshape(_BLOCK)[: len(x)]
@@ -203,6 +204,19 @@ def _read_document(files: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("kind") != "sklearn" or MODEL not in files:
         raise IntegrityError(f"{DOCUMENT} and {MODEL} do not hold a model of scikit-learn")
     return document
+
+
+def _read_model(files: Mapping[str, bytes]) -> Any:
+    _read_document(files)
+    library = _import_library()
+    try:
+        strange = [name for name in library.get_untrusted_types(data=files[MODEL]) if not _TRUSTED.match(name)]
+        if strange:
+            raise IntegrityError(f"{MODEL} holds types that are not scikit-learn's: {', '.join(strange)}")
+        trusted = library.get_untrusted_types(data=files[MODEL])
+        return library.loads(files[MODEL], trusted=trusted)
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"{MODEL} cannot be read: {error}") from error
 
 
 def _import_library() -> Any:

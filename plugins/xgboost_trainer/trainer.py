@@ -35,6 +35,8 @@ _METRICS = {
 class XgboostTrainer:
     """Trains, loads and explains boosted trees."""
 
+    onnx_tolerance = 1e-5  # leaves are added in 32 bits here, and in 64 there
+
     def __init__(self, params: XgboostParams) -> None:
         self._params = params
 
@@ -68,6 +70,13 @@ class XgboostTrainer:
         booster, document = _read(files)
         gains = booster.get_score(importance_type="total_gain")
         return {name: float(gains.get(f"f{index}", 0.0)) for index, name in enumerate(document["columns"])}
+
+    def to_onnx(self, files: Mapping[str, bytes]) -> bytes:
+        """Write the trees as ONNX; raises `UsageError` for what has no counterpart there."""
+        from .onnx_trees import trees_to_onnx  # noqa: PLC0415 - when exporting only
+
+        _, document = _read(files)
+        return trees_to_onnx(files[MODEL], document)
 
     def _settings(self, train: Matrix, fit: FitRequest) -> dict[str, Any]:
         strange = sorted(set(self._params.monotone) - set(train.names))

@@ -231,3 +231,38 @@ def test_spans() -> None:
     assert day == ("2026-11-23T00:00:00.000000Z", "2026-11-24T00:00:00.000000Z")
     assert moment[0] == "2026-11-23T08:00:00.000000Z"
     assert datetime.fromisoformat(moment[1]) - datetime.fromisoformat(moment[0]) == timedelta(microseconds=1)
+
+
+def test_a_drill_goes_back_and_comes_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = engine(root, capsys, "rollback", "rides", "--drill", "--reason", "as every month", "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    assert (answer["version"], answer["back_to"]) == (2, 1)
+    assert answer["seconds"] < 60
+    registry = registry_of(root)
+    back, again = registry.history("rides")[-2:]
+    assert (back.action, back.to_version, again.action, again.to_version) == ("rollback", 1, "promote", 2)
+    assert (back.sequence, again.sequence) == tuple(answer["rows"])
+    assert back.evidence["drill"]
+    assert again.evidence["drill"]
+    held = registry.alias("rides", "champion")
+    assert held is not None
+    assert held.version == 2
+    assert registry.rolled_back("rides", "champion") == {}
+    assert registry.known_good("rides", "champion") == 1
+    assert registry.verify_ledger("rides") == []
+
+
+def test_a_drill_towards_a_damaged_version_moves_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = registry_of(root)
+    first = registry.versions("rides")[0]
+    path = store_of(root).open(first.digest) / "model" / "model.txt"
+    path = path if path.exists() else next(store_of(root).open(first.digest).rglob("model*.txt"))
+    path.chmod(0o600)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    rows = len(registry.history("rides"))
+    code, _, err = engine(root, capsys, "rollback", "rides", "--drill", "--reason", "x")
+    assert code == 8, err
+    assert len(registry.history("rides")) == rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import replace
 
@@ -103,6 +104,47 @@ def test_a_planted_weak_slice_is_found_and_confirmed(catalogue):
     assert best["skill"] < 0, "the model is worse there than a constant"
     assert f"{found.facts['tried']:,} slices" in found.notes[0]
     assert found.facts["search_rows"] + found.facts["proof_rows"] == 8000
+
+
+def hard_world(seed, n=8000):
+    """In city `a` the label is a coin for any model; in city `b` the model misses what the baseline knows."""
+    draw = np.random.default_rng(seed)
+    rows = pl.DataFrame({"city": draw.choice(list("abcde"), n), "x": draw.normal(size=n), "noise": draw.normal(size=n)})
+    city = rows["city"].to_numpy()
+    p = np.where(city == "a", 0.5, 1 / (1 + np.exp(-2.5 * rows["x"].to_numpy())))
+    y = (draw.random(n) < p).astype(float)
+    missed = np.where(city == "b", 1 / (1 + np.exp(-0.3 * rows["x"].to_numpy())), p)
+    matrix = Matrix(rows.select("x", "noise").to_numpy(), y, ("x", "noise"))
+    return HeldOut(rows, matrix, scored(y, missed), baseline=p)
+
+
+def test_what_is_hard_for_the_baseline_too_is_no_weakness(catalogue):
+    by_loss, _ = build(catalogue, "weak_slices", measure="loss", depth=1)
+    by_skill, _ = build(catalogue, "weak_slices", depth=1)
+    shown = exhibit(("x", "noise"), held=hard_world(1))
+    assert "city = a" in look(by_loss, shown).facts["confirmed"], "the loss is largest where nobody knows"
+    confirmed = look(by_skill, shown).facts["confirmed"]
+    assert confirmed[0] == "city = b"
+    assert "city = a" not in confirmed
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression", "quantile", "ranking"])
+def test_excess_loss_adds_up_to_nothing_over_all_rows(catalogue, task):
+    excess = importlib.import_module(type(build(catalogue, "weak_slices")[0]).__module__).excess
+    draw = np.random.default_rng(3)
+    n, classes, levels = 400, ("x", "y", "z"), (0.1, 0.9)
+    y = draw.integers(0, 3, n) * 1.0
+    guess = {"multiclass": draw.dirichlet(np.ones(3), n), "quantile": np.sort(draw.normal(size=(n, 2)), axis=1)}
+    shown = replace(
+        exhibit(("a",)),
+        target=Target(task, classes if task == "multiclass" else (), levels if task == "quantile" else ()),
+    )
+    seen = replace(scored(y, guess.get(task, draw.normal(size=n))), group=np.arange(n) // 10)
+    found = excess(shown, HeldOut(pl.DataFrame(), Matrix(np.zeros((n, 1)), y, ("a",)), seen))
+    assert found.shape == (n,)
+    if task != "ranking":  # has no constant to be compared with
+        assert abs(found.sum()) < 1e-9 * n
+        assert found.std() > 0
 
 
 def test_without_a_weak_slice_about_one_search_in_twenty_confirms_one(catalogue):

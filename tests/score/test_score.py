@@ -11,6 +11,7 @@ import pytest
 
 from engine.api import declare
 from engine.cli import main
+from engine.experiment_records import Reproduction
 from engine.locations import Stores
 from engine.project import Project
 from engine.records import GateResult, RunRecord
@@ -81,6 +82,16 @@ def test_what_is_declared_counts_half_until_it_has_looked(nothing: Facts) -> Non
     assert points(declared, "too stale") == 0.5
 
 
+def test_doing_a_run_again_counts_when_it_came_out_the_same(nothing: Facts) -> None:
+    same = Reproduction(run_id="1", pipeline="rides", identical=True, at="2026-01-02T00:00:00Z")
+    other = Reproduction(
+        run_id="2", pipeline="rides", identical=False, first_difference="train", at="2026-01-03T00:00:00Z"
+    )
+    assert points(replace(nothing, latest=run_with()), "Training is reproducible") == 0.5
+    assert points(replace(nothing, reproduced=(same,)), "Training is reproducible") == 1
+    assert points(replace(nothing, reproduced=(same, other)), "Training is reproducible") == 0
+
+
 def test_a_run_a_check_and_a_file_raise_the_score(
     project: Any, nothing: Facts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +107,12 @@ def test_a_run_a_check_and_a_file_raise_the_score(
     assert code == 3
     assert after["score"] == min(after["sections"].values())
     assert sum(after["sections"].values()) > sum(before.sections.values()) + 3
+    assert main(["runs", "--project", str(root), "reproduce", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identical"]
+    main(["score", "--project", str(root), "pipeline=rides", "--json"])
+    again = json.loads(capsys.readouterr().out)
+    reproducible = next(test for test in again["tests"] if test["title"] == "Training is reproducible")
+    assert (reproducible["score"], "run 1 was done again" in reproducible["found"]) == (1, True)
     integrated = next(test for test in after["tests"] if "integration" in test["title"])
     assert integrated["score"] == 1
     assert ".gitlab-ci.yml" in integrated["found"]
