@@ -1,14 +1,14 @@
 """The trainer `linear`: logistic or linear regression with an L2 penalty, by L-BFGS.
 
 The bits do not depend on threads: rows are held in blocks of a fixed size, sums over rows are made by `einsum` and
-`bincount` in one thread and a fixed order, BLAS never sees the rows, and the minimiser's own small matrices are
-factorised by one thread: LAPACK's parallel factorisation rounds differently. A score is added up column by column, so
-one row gets the same bits as a million.
+`bincount` in one thread and a fixed order, and BLAS and LAPACK, which make the coordinates that the minimiser steps in, are
+held to one thread: in parallel they round differently. A score is added up column by column, so one row gets the same bits as
+a million.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.keys import canonical_json
 from engine.training_rows import RowDemands
 
 from . import LinearParams
+from .conditioning import condition
 from .encoding import Encoding, Floats, encoding_from_json, fit_encoding, places, standardised
 from .rows import MODEL, check_width, read_model
 
@@ -173,32 +174,67 @@ def _blocks(train: Matrix, encoding: Encoding) -> list[Block]:
 
 
 def _minimise(blocks: list[Block], encoding: Encoding, params: LinearParams, fit: FitRequest, target: Floats) -> Floats:
-    """Minimise the mean loss plus `l2 / 2n` times the squared weights, which leave the intercept free."""
-    n = len(target)
-    objective = _logistic if fit.task in _CHANCES else _squared
-    iterations = 0
+    """Minimise the mean loss plus `l2 / 2n` times the squared weights, which leave the intercept free.
 
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        parts = Parts.of(weights, encoding)
-        gradient = params.l2 * weights
-        gradient[0] = 0.0
-        total = 0.5 * float(np.einsum("i,i->", gradient, weights))
-        for block in blocks:
-            values, residual = objective(target[block.rows], block.scores(parts))
-            total += float((values * block.weight).sum())
-            gradient += block.gradient(residual * block.weight, parts)
-        return total / n, gradient / n
+    The steps are made in coordinates of even curvature, of which a tenth is needed; when to stop is asked of the weights.
+    """
+    loss = _Loss(blocks, encoding, params.l2, target, _logistic if fit.task in _CHANCES else _squared)
+    start, curvature = _start(1 + encoding.weights, target, fit)
+    iterations = 0
 
     def tell(_: Floats) -> None:
         nonlocal iterations
         iterations += 1
-        fit.progress(f"iteration {iterations}", n, min(1.0, iterations / params.max_iterations))
+        fit.progress(f"iteration {iterations}", len(target), min(1.0, iterations / params.max_iterations))
+        if loss.steepest <= _GRADIENT:
+            raise StopIteration
 
-    options = {"maxiter": params.max_iterations, "gtol": _GRADIENT, "ftol": 1e-12, "maxcor": 20}
-    start = np.zeros(1 + encoding.weights)
+    options = {"maxiter": params.max_iterations, "gtol": 0.0, "ftol": 1e-12, "maxcor": 20}
     with threadpool_limits(limits=1, user_api="blas"):
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=tell, options=options)
-    return np.asarray(found.x, dtype=np.float64)
+        space = condition(blocks, encoding, params.l2, curvature)
+
+        def conditioned(coordinates: Floats) -> tuple[float, Floats]:
+            value, gradient = loss.at(space.weights(coordinates))
+            return value, space.gradient(gradient)
+
+        first = space.coordinates(start)
+        found = minimize(conditioned, first, jac=True, method="L-BFGS-B", callback=tell, options=options)
+        return space.weights(np.asarray(found.x, dtype=np.float64))
+
+
+def _start(width: int, target: Floats, fit: FitRequest) -> tuple[Floats, float]:
+    """Give the weights of a model that knows no column, and how much a row's loss curves there."""
+    start = np.zeros(width)
+    if fit.task not in _CHANCES:
+        return start, 1.0
+    share = float(np.clip(target.mean(), 1e-3, 1 - 1e-3))
+    start[0] = np.log(share / (1 - share))
+    return start, share * (1 - share)
+
+
+@dataclass
+class _Loss:
+    """The mean loss of weights; `steepest` is the largest part of the last gradient."""
+
+    blocks: list[Block]
+    encoding: Encoding
+    l2: float
+    target: Floats
+    objective: Callable[[Floats, Floats], tuple[Floats, Floats]]
+    steepest: float = np.inf
+
+    def at(self, weights: Floats) -> tuple[float, Floats]:
+        """Give value and gradient, (d,)."""
+        n, parts = len(self.target), Parts.of(weights, self.encoding)
+        gradient = self.l2 * weights
+        gradient[0] = 0.0
+        total = 0.5 * float(np.einsum("i,i->", gradient, weights))
+        for block in self.blocks:
+            values, residual = self.objective(self.target[block.rows], block.scores(parts))
+            total += float((values * block.weight).sum())
+            gradient += block.gradient(residual * block.weight, parts)
+        self.steepest = float(np.abs(gradient).max()) / n
+        return total / n, gradient / n
 
 
 def _logistic(y: Floats, score: Floats) -> tuple[Floats, Floats]:
