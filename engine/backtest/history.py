@@ -53,6 +53,18 @@ class Models:
     rows: pl.DataFrame
     _loaded: dict[str, LoadedModel] = field(default_factory=dict)
     _parts: dict[int, pl.Series] = field(default_factory=dict)
+    _scores: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
+
+    def place(self, moment: datetime) -> int:
+        """Give how many rows lie before a moment."""
+        return int(self.rows[EVENT_TIME].search_sorted(moment, side="left"))
+
+    def scores(self, index: int, low: int, high: int) -> np.ndarray:
+        """Give what the model of a moment predicts for `rows[low:high]`; monitors ask for what was served, so it is kept."""
+        asked = index, low, high
+        if asked not in self._scores:
+            self._scores[asked] = self.model(index).score(self.rows[low:high])
+        return self._scores[asked]
 
     def model(self, index: int, role: str = "train") -> LoadedModel:
         """Give the model, or the baseline, of a moment."""

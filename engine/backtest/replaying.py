@@ -80,16 +80,15 @@ class _Loop:
         """Go through all moments; gives the predictions of all periods, one after the other."""
         self.memory = TriggerMemory(pipeline=self.declaration.pipeline)
         self._promote(0, 1)
-        rows = self.models.rows
-        places = self.periods.places(rows)
+        places = self.periods.places(self.models.rows)
         scored = []
         for index in range(len(self.periods.moments)):
             self._evaluate(index)
             self.served.append(self.in_production)
-            part = rows[int(places[index]) : int(places[index + 1])]
-            if part.height:
-                scored.append(self.models.model(self.in_production).score(part))
-            progress(isoformat(self.periods.moments[index])[:10], part.height, (index + 1) / len(self.periods.moments))
+            low, high = int(places[index]), int(places[index + 1])
+            if high > low:
+                scored.append(self.models.scores(self.in_production, low, high))
+            progress(isoformat(self.periods.moments[index])[:10], high - low, (index + 1) / len(self.periods.moments))
         if not scored:
             raise DataError("no period has a row to score", hint="choose --from and --to within the history")
         return np.concatenate(scored)

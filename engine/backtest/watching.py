@@ -24,6 +24,7 @@ from engine.watch.observed import KNOWN_AT, PREDICTION, TIME
 from engine.watch_records import Reading
 
 _MIN_HELD = 1000
+_WITHOUT_PROFILES = frozenset({"performance", "calibration", "staleness", "service"})
 _WITHOUT_LABELS = frozenset({"drift", "prediction", "multivariate", "estimated"})
 
 
@@ -36,29 +37,42 @@ class Watch:
         watch = msgspec.convert(settings["watch"], WatchSpec)
         self._watching = Watching(settings["pipeline"], watch, monitors, models.catalogue)
         self._reads_labels = any(spec.kind not in _WITHOUT_LABELS for spec in monitors.values())
-        self._end = datetime.fromisoformat(settings["end"])
+        self._profiles = any(spec.kind not in _WITHOUT_PROFILES for spec in monitors.values())
         self._reader: ChunkReader | None = None
         self._known: dict[tuple[str, str, str], Reading] = {}
-        self._labelled: pl.DataFrame = pl.DataFrame()
+        self._index = self._scored_to = 0
+        self._watched = models.rows[:0]
 
     def serve(self, index: int, since: datetime) -> None:
         """Begin with a model that is in production from now on: only what is read of it counts."""
         self._known = {}
         if not self._watching.monitors:
             return
-        seen = self._observe(index, since)
-        self._labelled = seen.watched.select(TIME, KNOWN_AT)
-        self._reader = ChunkReader(self._watching, seen)
+        self._index, self._scored_to = index, self._models.place(since)
+        self._watched = self._models.rows[:0]
+        self._reader = ChunkReader(self._watching, self._observe(index))
 
     def read(self, now: datetime) -> Sequence[Measured]:
         """Read every chunk that has ended and may say something new since it was read last."""
         if self._reader is None:
             return ()
+        self._score(now)
+        self._reader.watch(self._watched)
         found = self._reader.read(now, self._settled_until(now), _unheard)
         for reading in found.readings:
             self._known[reading.monitor, reading.chunk, reading.slice] = reading
         kept = [msgspec.convert(msgspec.to_builtins(reading), Read) for reading in self._known.values()]
         return measured(kept, None)
+
+    def _score(self, now: datetime) -> None:
+        """Score the rows that came since it was read last: of later ones nothing may be known, and the model may be gone by then."""
+        place = self._models.place(now)
+        if place > self._scored_to:
+            part = self._models.rows[self._scored_to : place]
+            scores = self._models.scores(self._index, self._scored_to, place)
+            part = part.with_columns(pl.Series(PREDICTION, scores))
+            self._watched = pl.concat([self._watched, part]) if self._watched.height else part
+            self._scored_to = place
 
     def _settled_until(self, now: datetime) -> datetime | None:
         """Give the end of the last chunk of which nothing new is known since it was read; `None` when there is none."""
@@ -66,30 +80,28 @@ class Watch:
         for reading in sorted(self._known.values(), key=lambda item: item.end):
             end, at = datetime.fromisoformat(reading.end), datetime.fromisoformat(reading.at)
             new = (pl.col(TIME) < end) & (pl.col(KNOWN_AT) > at) & (pl.col(KNOWN_AT) <= now)
-            if self._reads_labels and self._labelled.filter(new).height:
+            if self._reads_labels and self._watched.filter(new).height:
                 break
             settled = end
         return settled
 
-    def _observe(self, index: int, since: datetime) -> Observations:
-        """Lay out what the model learned from, what was held out from it, and what it scores in production."""
+    def _observe(self, index: int) -> Observations:
+        """Lay out what the model learned from and what was held out from it; what it scores in production comes later."""
         models, loaded = self._models, self._models.model(index)
         held = models.part(index, ("validation",))
         if held.height < _MIN_HELD:
             held = models.part(index, ("validation", "test"))
-        watched = models.rows.filter((pl.col(TIME) >= since) & (pl.col(TIME) < self._end))
-        held, watched = (
-            rows.with_columns(pl.Series(PREDICTION, loaded.score(rows))) if rows.height else rows
-            for rows in (held, watched)
-        )
+        if held.height:
+            held = held.with_columns(pl.Series(PREDICTION, loaded.score(held)))
         types = {**loaded.program.spine.request, **loaded.program.output_types}
-        columns = tuple(name for name, kind in types.items() if name in watched.columns and kind != "timestamp")
+        columns = tuple(name for name, kind in types.items() if name in models.rows.columns and kind != "timestamp")
         trained = models.part(index, ("train",))
         facts = {
             "trained_until": trained[TIME].max() if trained.height else None,
-            "known_columns": tuple(watched.columns),
+            "known_columns": tuple(models.rows.columns),
         }
-        return Observations(trained, held, watched, columns, "", loaded.target.task, facts)
+        watched = models.rows[:0]
+        return Observations(trained, held, watched, columns if self._profiles else (), "", loaded.target.task, facts)
 
 
 def _monitor(document: Mapping[str, Any], models: Models) -> MonitorSpec:

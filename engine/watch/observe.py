@@ -68,6 +68,10 @@ class ChunkReader:
         self._shared = _Shared(seen, watching.watch)
         self._closed: dict[str, Profile] = {}
 
+    def watch(self, rows: pl.DataFrame) -> None:
+        """Take other rows to watch: those of before, and those that came since."""
+        self._seen = replace(self._seen, watched=rows)
+
     def read(self, now: datetime, since: datetime | None, heard: Heard) -> Watched:
         """Read as `read_chunks` does."""
         watch = self._watching.watch
