@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,7 @@ from engine.spec import SourceSpec
 
 ROW_GROUP = 262_144  # as Polars itself; over a network each half as long costs another request a column, some 1 ms
 _MERGE_ATTEMPTS = 8
+_WRITERS = 2  # while one waits for a disk or for its last column, the other encodes
 
 Records = Mapping[str, AuditRecord | QuarantineRecord]
 
@@ -131,14 +133,20 @@ class Change:
 def write_partitions(target: Publication, frame: pl.DataFrame, scratch: Path) -> Written:
     """Write rows in order, one Parquet file a partition, read-only, so that the store may take it as it is."""
     scratch.mkdir()
-    files, done = {}, 0
-    for label, part in cut_partitions(frame, target.spec):
-        file = scratch / f"{label}.parquet"
-        part.write_parquet(file, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
-        file.chmod(0o444)
-        files[target.path_of(label)], done = file, done + part.height
-        target.work.progress("writing", None, done / frame.height)
-    return Written(files, describe_partitions(frame, target.spec))
+    parts, done = dict(cut_partitions(frame, target.spec)), 0
+    files = {label: scratch / f"{label}.parquet" for label in parts}
+    with ThreadPoolExecutor(min(_WRITERS, target.work.place.threads)) as pool:
+        for height in pool.map(_write, parts.values(), files.values()):
+            done += height
+            target.work.progress("writing", None, done / frame.height)
+    found = {label: _described(part, target.spec) for label, part in parts.items()}
+    return Written({target.path_of(label): file for label, file in files.items()}, found)
+
+
+def _write(part: pl.DataFrame, file: Path) -> int:
+    part.write_parquet(file, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
+    file.chmod(0o444)
+    return part.height
 
 
 def describe_partitions(frame: pl.DataFrame, spec: SourceSpec) -> dict[str, PartitionRecord]:
