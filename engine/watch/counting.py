@@ -1,7 +1,8 @@
 """Counting a chunk on frozen bins, fast: a few passes over each column of numbers, one grouping of each category.
 
-Enters: values and a column's scale. Leaves: counts. Called by `profile`. Many numbers are first counted on thousands of equal
-cells, which takes one multiplication a value; only the few that share a cell with an edge are looked up among the edges.
+Enters: values and a column's scale. Leaves: counts. Called by `profile`. Many numbers are first put into thousands of equal
+cells, which takes one multiplication a value; only the few that share a cell with an edge are looked up among the edges. It
+goes block by block, small enough for the processor's cache. (Compiled by numba the pass takes half, and its import a second.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MANY = 4_000  # values from which cells are worth their set-up
+_BLOCK = 50_000
 _CELLS = 8_192
+_MIXED = 255
 REGISTERS = 1024
 
 
@@ -45,33 +48,64 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Equal cells between the second edge and the last but one, and one on either side: `bins` of those that have no edge."""
+    """Equal cells from `low`, `step` a unit: one beyond on either side, the others between the second edge and the last but one.
+
+    `bins` says the bin of a cell, `_MIXED` where an edge lies in it.
+    """
 
     low: float
     step: float
-    mixed: NDArray[np.bool_]
-    bins: NDArray[np.int64]
+    bins: NDArray[np.uint8]
 
 
 def summarise(values: NDArray[np.float64], edges: tuple[float, ...], mean: float, scale: float) -> Summary:
-    """Summarise numbers without nulls; NaN and infinities are counted apart."""
+    """Summarise numbers; NaN and infinities are counted apart."""
     grid = _grid(edges) if len(values) >= _MANY else None
-    origin = grid.low if grid is not None else mean
-    apart = values - origin
-    total = float(apart.sum())
-    if not math.isfinite(total):
-        nans, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-        if nans or infinite:
-            return summarise(values[np.isfinite(values)], edges, mean, scale) + Summary(
-                np.zeros(max(len(edges), 1) + 1, dtype=np.int64), nans, infinite
-            )
-    count, off = len(values), origin - mean
+    if grid is None:
+        return _summarise_few(values, edges, (mean, scale))
+    made = Summary(np.zeros(len(edges) + 1, dtype=np.int64))
+    with np.errstate(invalid="ignore"):  # what is no number lies in the lowest cell, whose values are looked up
+        for first in range(0, len(values), _BLOCK):
+            made += _summarise_block(values[first : first + _BLOCK], edges, grid, (mean, scale))
+    return made
+
+
+def _summarise_block(
+    values: NDArray[np.float64], edges: tuple[float, ...], grid: _Grid, standard: tuple[float, float]
+) -> Summary:
+    mean, scale = standard
+    apart = values - grid.low
+    total, nans = float(apart.sum()), 0
+    if math.isnan(total):
+        missing = np.isnan(values)
+        nans = int(np.count_nonzero(missing))
+        np.copyto(apart, 0.0, where=missing)
+        total = float(apart.sum())
+    count, off = len(values) - nans, grid.low - mean
+    if not math.isfinite(total) or not count:
+        return _summarise_few(values, edges, standard)
     squares = float(np.einsum("i,i->", apart, apart)) + 2.0 * off * total + count * off * off
-    counts, outer = _counted(values, edges, (grid, apart))
-    ends = outer if len(outer) else values
-    low = None if not count else float(ends.min() if counts[:2].any() else values.min())
-    high = None if not count else float(ends.max() if counts[-2:].any() else values.max())
-    return Summary(counts, 0, 0, (total + count * off) / scale, max(squares, 0.0) / scale**2, low, high)
+    np.multiply(apart, grid.step, out=apart)
+    found = np.take(grid.bins, apart.astype(np.int32), mode="clip")
+    counts = np.bincount(found, minlength=_MIXED + 1)[: len(edges) + 1]
+    left = values[np.flatnonzero(found == _MIXED)]
+    left = left[~np.isnan(left)] if nans else left
+    counts = counts + _looked_up(left, edges)
+    # The lowest and the highest value are among those looked up when any is beyond the inner edges.
+    ends = left if counts[:2].any() and counts[-2:].any() else values[~np.isnan(values)]
+    extremes = (float(ends.min()), float(ends.max()))
+    return Summary(counts, nans, 0, (total + count * off) / scale, max(squares, 0.0) / scale**2, *extremes)
+
+
+def _summarise_few(values: NDArray[np.float64], edges: tuple[float, ...], standard: tuple[float, float]) -> Summary:
+    mean, scale = standard
+    finite = values[np.isfinite(values)]
+    nans = int(np.isnan(values).sum())
+    counts = _looked_up(finite, edges) if len(edges) else np.array([0, len(finite)], dtype=np.int64)
+    apart = finite - mean
+    squares = float(np.einsum("i,i->", apart, apart)) / scale**2
+    extremes = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
+    return Summary(counts, nans, len(values) - len(finite) - nans, float(apart.sum()) / scale, squares, *extremes)
 
 
 def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
@@ -80,30 +114,7 @@ def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArra
     >>> count_numbers(np.array([-1.0, 0.0, 1.0, 1.5, 9.0]), (0.0, 1.0, 2.0)).tolist()
     [1, 2, 1, 1]
     """
-    grid = _grid(tuple(edges)) if len(values) >= _MANY else None
-    return _counted(values, edges, (grid, values - grid.low if grid is not None else values))[0]
-
-
-def _counted(
-    values: NDArray[np.float64], edges: Sequence[float], placed: tuple[_Grid | None, NDArray[np.float64]]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Count, by cells if there is a grid, with the values' distances from its start, which are used up.
-
-    Gives those values too that were looked up: all below the second edge and above the last but one are among them.
-    """
-    grid, apart = placed
-    if not len(edges):
-        return np.array([0, len(values)], dtype=np.int64), values
-    if grid is None:
-        return _looked_up(values, edges), values
-    np.multiply(apart, grid.step, out=apart)
-    np.add(apart, 1.0, out=apart)
-    places = np.clip(apart, 0.0, _CELLS + 1.0, out=apart).astype(np.int64)
-    whole = np.bincount(places, minlength=_CELLS + 2)
-    whole[grid.mixed] = 0
-    counts = np.bincount(grid.bins, weights=whole, minlength=len(edges) + 1).astype(np.int64)
-    left = values[grid.mixed[places]]
-    return np.asarray(counts + _looked_up(left, edges)), left
+    return summarise(values, tuple(edges), 0.0, 1.0).counts
 
 
 def _looked_up(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
@@ -116,16 +127,16 @@ def _looked_up(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[n
 @lru_cache(maxsize=4096)
 def _grid(edges: tuple[float, ...]) -> _Grid | None:
     """Make the cells of a scale; `None` where the inner edges span nothing. Placing is monotone, so no cell errs."""
-    if len(edges) < 4 or not edges[-2] > edges[1]:
+    if not 4 <= len(edges) < _MIXED or not edges[-2] > edges[1]:
         return None
-    low, step = edges[1], _CELLS / (edges[-2] - edges[1])
-    if not math.isfinite(step):
+    step = _CELLS / (edges[-2] - edges[1])
+    low = edges[1] - 1.0 / step
+    if not (math.isfinite(step) and math.isfinite(low)):
         return None
-    bounds = np.asarray(edges)
-    places = np.clip((bounds - low) * step + 1.0, 0.0, _CELLS + 1.0).astype(np.int64)
-    mixed = np.zeros(_CELLS + 2, dtype=bool)
-    mixed[places] = mixed[0] = mixed[-1] = True
-    return _Grid(low, step, mixed, np.searchsorted(places, np.arange(_CELLS + 2), side="left"))
+    places = np.clip((np.asarray(edges) - low) * step, 0.0, _CELLS + 1.0).astype(np.int32)
+    bins = np.searchsorted(places, np.arange(_CELLS + 2), side="left").astype(np.uint8)
+    bins[places] = bins[0] = bins[-1] = _MIXED
+    return _Grid(low, step, bins)
 
 
 @lru_cache(maxsize=1 << 17)

@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 from scipy import special
 
-from engine.watch.frozen import FrozenColumn, FrozenTable, is_number
+from engine.watch.frozen import FrozenColumn, FrozenTable, as_number, is_number
 
 ROWS, STREAMED = 20_000, 2_000
 """Rows taken of a chunk in memory, and of each batch of one that streams."""
+_AT_ONCE = 2_048  # rows whose products are summed while they are in the processor's cache
 MAX_COLUMNS = 200  # beyond that, pairs are too many to be told apart and to be kept
 
 
@@ -43,36 +44,27 @@ def moments_of(rows: pl.DataFrame, frozen: FrozenTable, most: int = ROWS) -> Mom
         return None
     step = max(1, rows.height // most)
     drawn = rows.select([column.name for column in columns]).gather_every(step) if step > 1 else rows
-    doubles = drawn.select([_doubles(rows.schema[column.name], column.name) for column in columns])
+    doubles = drawn.select([as_number(rows.schema[column.name], column.name) for column in columns])
     scores = np.empty((len(columns), drawn.height))
     for index, column in enumerate(columns):
         scores[index] = _normal_scores(doubles[column.name].to_numpy(), column)
-    squared = scores * scores
     return Moments(
         rows=drawn.height,
         names=tuple(column.name for column in columns),
         sums=scores.sum(axis=1).tobytes(),
         products=_products(scores).tobytes(),
-        squares=_products(squared).tobytes(),
+        squares=_products(scores * scores).tobytes(),
     )
-
-
-def _doubles(dtype: pl.DataType, name: str) -> pl.Expr:
-    """Say how a column becomes doubles, as `doubles_of` does; all columns at once, since each asking has its price."""
-    found = pl.col(name)
-    if isinstance(dtype, pl.Datetime | pl.Date):
-        found = found.cast(pl.Datetime("us")).cast(pl.Int64)
-    elif dtype.is_temporal():
-        found = found.cast(pl.Int64)
-    return found.cast(pl.Float64).fill_null(float("nan"))
 
 
 def _products(rows: np.ndarray) -> np.ndarray:
     """Give the sums of products of all pairs, (J, J), by one thread: no BLAS, whose bits hang on the number of threads."""
-    found = np.empty((len(rows), len(rows)))
-    for index, row in enumerate(rows):
-        found[index] = np.einsum("jn,n->j", rows, row)
-    return found
+    found = np.zeros((len(rows), len(rows)))
+    for first in range(0, rows.shape[1], _AT_ONCE):
+        part = np.ascontiguousarray(rows[:, first : first + _AT_ONCE])
+        for index, row in enumerate(part):
+            found[index, : index + 1] += np.einsum("jn,n->j", part[: index + 1], row)
+    return np.asarray(np.tril(found) + np.tril(found, -1).T)
 
 
 def _usable(rows: pl.DataFrame, column: FrozenColumn) -> bool:

@@ -4,7 +4,7 @@ Enters: counts of K reference chunks and of one chunk on the same frozen bins, f
 dimensions (a simulation compares thousands at a time). Leaves: a tail probability for each component and column, under a
 null model with real chunk-to-chunk variance. Called by `compare` and by the simulation.
 
-The components are Neyman's (1937) smooth test on the reference's own scale: location and spread are the first two
+The components are Neyman's (1937) smooth test on the reference's own scale: location, spread and skew are the first three
 orthonormal polynomials of normal scores (van der Waerden 1952; Rayner & Best 1989), shape is what is left of Pearson's
 chi-squared over tenths, a spike is the most surprising single bin. Wobble of the mean then stays in one component.
 """
@@ -24,9 +24,13 @@ from engine.watch.scores import combine, count_score, plain_score, unskewed
 
 Mask: TypeAlias = "NDArray[np.bool_]"
 
-COMPONENTS = ("location", "spread", "shape", "spike", "range")
+COMPONENTS = ("location", "spread", "skew", "shape", "spike", "range")
 _TENTHS = 10
 _MIN_EXPECTED = 1.0  # rows that a chunk has in a bin on average, below which the bin says nothing about wobble
+_BY_SHARE = 0.8  # part of a column's level for single categories that goes to them by their shares
+_FARTHEST = (
+    2.6  # normal score beyond which rows, one in a hundred, do not weigh more in a skewness: a few would rule it
+)
 _DISTINCT = 1e-4  # share of a polynomial's variance that must be its own
 
 
@@ -61,12 +65,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """Orthonormal scores of the bins under the reference, (..., J, B): location, spread; which exist; and the tenths."""
+    """Orthonormal scores of the bins under the reference, (..., J, B): location, spread, skew; which exist; and the tenths."""
 
     location: Floats
     spread: Floats
+    skew: Floats
     has_location: Mask
     has_spread: Mask
+    has_skew: Mask
     share: Floats
     tenth: NDArray[np.int64]
 
@@ -78,8 +84,9 @@ def basis_of(pooled: Floats) -> Basis:
     normal = special.ndtri(np.clip(middle, 1e-9, 1 - 1e-9))
     location, has_location = _orthonormal(normal, share, ())
     spread, has_spread = _orthonormal(location**2, share, (location,))
+    skew, has_skew = _orthonormal(np.clip(normal, -_FARTHEST, _FARTHEST) ** 3, share, (location, spread))
     tenth = np.minimum((middle * _TENTHS).astype(np.int64), _TENTHS - 1)
-    return Basis(location, spread, has_location, has_spread, share, tenth)
+    return Basis(location, spread, skew, has_location, has_spread, has_skew, share, tenth)
 
 
 def _orthonormal(values: Floats, share: Floats, against: tuple[Floats, ...]) -> tuple[Floats, Mask]:
@@ -127,11 +134,12 @@ def judge_numbers(counts: NumberCounts, part: float = 1.0) -> Evidence:
     found = [
         _linear(folded, basis.location, basis, ratio),
         _linear(folded, basis.spread, basis, ratio),
+        _linear(folded, basis.skew, basis, ratio),
         shape,
         _spike(counts, ratio),
         _range(counts),
     ]
-    has = [basis.has_location, basis.has_spread, has_shape, usable, usable]
+    has = [basis.has_location, basis.has_spread, basis.has_skew, has_shape, usable, usable]
     return gather_evidence(COMPONENTS, found, np.stack([mask & usable for mask in has], axis=-1))
 
 
@@ -166,7 +174,7 @@ def _third(now: Floats, total: Floats) -> Floats:
 
 
 def _shape(counts: NumberCounts, basis: Basis, ratio: Floats) -> tuple[Judged, Mask]:
-    """Judge what location and spread leave of the chi-squared over tenths."""
+    """Judge what location, spread and skew leave of the chi-squared over tenths."""
     onto = (basis.tenth[..., None] == np.arange(_TENTHS)).astype(np.float64)
     share = np.einsum("...b,...bt->...t", basis.share, onto)
     polynomials = _tenth_polynomials(basis, onto, share)
@@ -188,15 +196,16 @@ def _shape(counts: NumberCounts, basis: Basis, ratio: Floats) -> tuple[Judged, M
 
 
 def _tenth_polynomials(basis: Basis, onto: Floats, share: Floats) -> list[tuple[Floats, Mask]]:
-    """Location and spread as functions of tenths, orthonormal there."""
-    held = np.maximum(share, 1e-12)
+    """Location, spread and skew as functions of tenths, orthonormal there."""
     means = [
-        np.einsum("...b,...b,...bt->...t", basis.share, scores, onto) / held
-        for scores in (basis.location, basis.spread)
+        np.einsum("...b,...b,...bt->...t", basis.share, scores, onto) / np.maximum(share, 1e-12)
+        for scores in (basis.location, basis.spread, basis.skew)
     ]
     first, has_first = _orthonormal(means[0], share, ())
     second, has_second = _orthonormal(means[1], share, (first,))
-    return [(first, has_first & basis.has_location), (second, has_second & basis.has_spread)]
+    third, has_third = _orthonormal(means[2], share, (first, second))
+    held = (has_first & basis.has_location, has_second & basis.has_spread, has_third & basis.has_skew)
+    return list(zip((first, second, third), held, strict=True))
 
 
 def _residual(counts: Floats, others: Floats, share: Floats, polynomials: list[Floats]) -> Floats:
@@ -250,15 +259,26 @@ def judge_cells(cells: Cells, ratio: Floats, *, relative: bool = False) -> Float
 
 
 def judge_worst(cells: Cells, ratio: Floats, *, relative: bool = False) -> Judged:
-    """Judge the most surprising of a column's cells, as one of many; gives its share before and now."""
+    """Judge the most surprising of a column's cells, as one of many; gives its share before and now.
+
+    The cells of numbers have like shares and like parts of the level. Those of categories (`relative`) have parts of unlike
+    size (weighted Bonferroni, Holm 1979): what moves many rows is looked for in frequent cells first.
+    """
     tail = judge_cells(cells, ratio, relative=relative)
-    worst = np.argmin(tail, axis=-1)[..., None]
     pooled = cells.reference.sum(axis=-2)
-    filled = np.maximum(((pooled + cells.current) > 0).sum(axis=-1), 1)
     before = pooled / np.maximum(cells.rows.sum(axis=-1), 1.0)[..., None]
     now = cells.current / np.maximum(cells.now, 1.0)[..., None]
-    least, was, is_ = (np.take_along_axis(item, worst, -1)[..., 0] for item in (tail, before, now))
-    return np.minimum(least * filled, 1.0), was, is_
+    corrected = tail / _level_parts(before, (pooled + cells.current) > 0, _BY_SHARE if relative else 0.0)
+    worst = np.argmin(corrected, axis=-1)[..., None]
+    least, was, is_ = (np.take_along_axis(item, worst, -1)[..., 0] for item in (corrected, before, now))
+    return np.minimum(least, 1.0), was, is_
+
+
+def _level_parts(share: Floats, filled: Mask, by_share: float) -> Floats:
+    """Give each filled cell's part of the level: some by the square of its share, the rest alike; 1 for the others' silence."""
+    even = 1.0 / np.maximum(filled.sum(axis=-1), 1)[..., None]
+    squared = share**2 / np.maximum((share**2).sum(axis=-1), 1e-12)[..., None]
+    return np.where(filled, (1.0 - by_share) * even + by_share * squared, 1.0)
 
 
 def cell_scores(cells: Cells) -> tuple[Floats, Floats]:

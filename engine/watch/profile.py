@@ -16,7 +16,7 @@ import polars as pl
 
 from engine.profiling.columns import type_word
 from engine.watch.counting import Summary, bucket_of, sketch, summarise
-from engine.watch.frozen import Chunk, FrozenColumn, FrozenTable, as_text, doubles_of, is_number
+from engine.watch.frozen import Chunk, FrozenColumn, FrozenTable, as_number, as_text, doubles_of, is_number
 from engine.watch.moments import ROWS, STREAMED, Moments, merge_moments, moments_of
 
 VERSION = 1
@@ -144,7 +144,10 @@ def _merge_counts(left: ColumnCounts, right: ColumnCounts) -> ColumnCounts:
 
 def _profile_batch(rows: pl.DataFrame, frozen: FrozenTable, drawn: int) -> Profile:
     known = frozen.by_name
-    columns = {name: _guarded(rows[name], column) for name, column in known.items() if name in rows.columns}
+    numbers = _numbers_of(rows, known)
+    columns = {
+        name: _guarded(rows[name], column, numbers.get(name)) for name, column in known.items() if name in rows.columns
+    }
     return Profile(
         rows=rows.height,
         columns=columns,
@@ -154,39 +157,61 @@ def _profile_batch(rows: pl.DataFrame, frozen: FrozenTable, drawn: int) -> Profi
     )
 
 
-def _guarded(values: pl.Series, column: FrozenColumn) -> ColumnCounts:
+def _numbers_of(rows: pl.DataFrame, known: Mapping[str, FrozenColumn]) -> dict[str, Summary]:
+    """Count all columns of numbers, part by part: what has been read into the processor's cache is used while it is there.
+
+    None when Polars cannot turn one of them into doubles: each is then counted by itself, and told of by itself.
+    """
+    schema = rows.schema
+    columns = [
+        item for name, item in known.items() if item.kind == "number" and name in schema and is_number(schema[name])
+    ]
+    doubles = [as_number(schema[column.name], column.name) for column in columns]
+    made = {column.name: _nothing(column) for column in columns}
+    try:
+        for part in rows.iter_slices(BATCH) if columns else ():
+            counted = part.select(doubles)
+            for column in columns:
+                values = counted[column.name].to_numpy()
+                made[column.name] += summarise(values, column.edges, column.mean, column.scale)
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
+        return {}
+    return made
+
+
+def _nothing(column: FrozenColumn) -> Summary:
+    return Summary(np.zeros(column.cells if len(column.edges) else 2, dtype=np.int64))
+
+
+def _guarded(values: pl.Series, column: FrozenColumn, made: Summary | None) -> ColumnCounts:
     kind = type_word(values.dtype)
     try:
-        return _count(values, column, kind)
+        return _count(values, column, kind, made)
     except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
         text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
         return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, trouble=text)
 
 
-def _count(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
+def _count(values: pl.Series, column: FrozenColumn, kind: str, made: Summary | None) -> ColumnCounts:
     if values.dtype == pl.Null:
         return ColumnCounts(rows=len(values), nulls=len(values), cells=(0,) * column.cells, type=column.type)
     if is_number(values.dtype) != (column.kind == "number") and column.kind != "identifier":
         told = f"was {column.type}, is {kind}"
         return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, trouble=told)
     if column.kind == "number":
-        return _count_numbers(values, column, kind)
+        summary = made or summarise(doubles_of(values), column.edges, column.mean, column.scale)
+        return _count_numbers(values, summary, kind)
     if column.kind == "category":
         return _count_categories(values, column, kind)
     distinct = as_text(values).drop_nulls().unique().head(_SKETCHED).to_list()
     return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, registers=sketch(distinct).tobytes())
 
 
-def _count_numbers(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
-    """Count part by part, as they lie in memory: what has been read into the processor's cache is used while it is there."""
-    made = Summary(np.zeros(column.cells if len(column.edges) else 2, dtype=np.int64))
-    known = values.drop_nulls() if values.null_count() else values
-    for part in known.get_chunks() if known.n_chunks() > 1 else [known]:
-        made += summarise(doubles_of(part), column.edges, column.mean, column.scale)
+def _count_numbers(values: pl.Series, made: Summary, kind: str) -> ColumnCounts:
     return ColumnCounts(
         rows=len(values),
         nulls=values.null_count(),
-        nans=made.nans,
+        nans=made.nans - values.null_count(),
         infinite=made.infinite,
         cells=tuple(made.counts.tolist()),
         total=made.total,
@@ -214,8 +239,10 @@ def _count_categories(values: pl.Series, column: FrozenColumn, kind: str) -> Col
 
 def count_values(values: pl.Series) -> dict[str, int]:
     """Count the values of a category, as text, nulls left out."""
-    counted = as_text(values).drop_nulls().value_counts(name="count")
-    return dict(zip(counted[values.name].to_list(), counted["count"].to_list(), strict=True))
+    grouped = as_text(values).alias("value").to_frame().lazy().group_by("value").len("count").collect()
+    counted = dict(zip(*(grouped[name].to_list() for name in ("value", "count")), strict=True))
+    counted.pop(None, None)
+    return counted
 
 
 def cells_of(counted: Mapping[str, int], column: FrozenColumn) -> tuple[list[int], int, dict[str, int]]:
