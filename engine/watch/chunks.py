@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from engine.durations import microseconds
 from engine.spec.monitoring import ChunkSpec
 from engine.watch.observed import TIME
 
+_SILENT = 50  # empty chunks told of at either end of a gap
 _CALENDAR = {"month": "1mo", "week": "1w", "day": "1d", "hour": "1h"}
 
 
@@ -30,7 +32,7 @@ class Chunk:
 
 
 def cut(rows: pl.DataFrame, spec: ChunkSpec) -> list[Chunk]:
-    """Cut rows that are in order of time."""
+    """Cut rows that are in order of time; an hour, day, week or month without rows between others is an empty chunk."""
     if not rows.height:
         return []
     if spec.rows is not None:
@@ -43,7 +45,22 @@ def cut(rows: pl.DataFrame, spec: ChunkSpec) -> list[Chunk]:
     for (start,), part in marked.group_by("\x00start", maintain_order=True):
         end = pl.Series([start]).dt.offset_by(every)[0]
         found.append(Chunk(_name(start, spec.by or "day"), start, end, part.drop("\x00start")))
-    return sorted(found, key=lambda chunk: chunk.start)
+    found.sort(key=lambda chunk: chunk.start)
+    return [item for low, high in pairwise([*found, None]) for item in _and_gap(low, high, every, spec.by or "day")]
+
+
+def _and_gap(chunk: Chunk | None, following: Chunk | None, every: str, by: str) -> Iterator[Chunk]:
+    """Give a chunk, and empty ones until the following; of a long silence the first and last of them."""
+    if chunk is None:
+        return
+    yield chunk
+    if following is None or chunk.end >= following.start:
+        return
+    starts = pl.datetime_range(chunk.end, following.start, every, closed="left", eager=True).to_list()
+    kept = starts if len(starts) <= 2 * _SILENT else [*starts[:_SILENT], *starts[-_SILENT:]]
+    for start in kept:
+        end = pl.Series([start]).dt.offset_by(every)[0]
+        yield Chunk(_name(start, by), start, end, chunk.rows.clear())
 
 
 def _by_size(rows: pl.DataFrame, size: int) -> Iterator[Chunk]:

@@ -127,7 +127,7 @@ class _Shared:
                 self._training = (build_reference(parts, self._columns(), label="training"), Past(parts, self._held))
             self.last = self._training[0]
             return self._training
-        before = chunks[:index]
+        before = [chunk for chunk in chunks[:index] if chunk.rows.height]
         if self._watch.reference == "same_weekday":
             before = [chunk for chunk in before if chunk.start.weekday() == chunks[index].start.weekday()]
         parts = [chunk.rows for chunk in before[-self._watch.reference_chunks :]]
@@ -208,10 +208,17 @@ def _read(watching: Watching, name: str, spec: MonitorSpec, monitor: Monitor, ob
     if sliced:
         own = replace(own, rules=replace(rules, level=level_of_slice(level, 1)))
         rules = replace(rules, level=level_of_slice(level, len(sliced)))
-    yield _reading(watching, name, own, _guarded(monitor, own), "")
+    yield _reading(watching, name, own, _of_rows(_guarded(monitor, own), own, spec), "")
     for column, value, part in sliced:
         slice_ = _slice_of(replace(own, rules=rules), column, value, part)
         yield _reading(watching, name, slice_, _guarded(monitor, slice_), f"{column}={value}")
+
+
+def _of_rows(said: Said, observed: Observed, spec: MonitorSpec) -> Said:
+    """Nothing can be well in a chunk without rows; that there are none may be an alarm."""
+    if observed.rows.height or said.status == "alarm" or spec.kind == "staleness":
+        return said
+    return Said("insufficient_data", "the chunk has no rows")
 
 
 def _guarded(monitor: Monitor, observed: Observed) -> Said:

@@ -226,3 +226,14 @@ def test_unknown_monitors_and_pipelines_without_any_are_told(project: Path, caps
     assert main(["monitor", "pipeline=small", "--project", str(project), "--only", "nothing"]) == 2
     assert "drift" in capsys.readouterr().err
     assert main(["monitor", "pipeline=small", "--project", str(project)]) != 0
+
+
+def test_a_day_without_rows_has_a_status_too(monitor, project: Path) -> None:
+    rows = pl.read_parquet(project / "rows.parquet")
+    days = sorted(rows["event_time"].dt.date().unique())
+    rows.filter(pl.col("event_time").dt.date() != days[2]).write_parquet(project / "rows.parquet")
+    answer, _ = monitor()
+    told = {item["monitor"]: item for item in answer["readings"] if item["chunk"] == str(days[2])}
+    assert {item["rows"] for item in told.values()} == {0}
+    assert {item["status"] for name, item in told.items() if name != "staleness"} == {"insufficient_data"}
+    assert {item["status"] for item in answer["readings"] if item["chunk"] == str(days[3])} <= {"ok", "insufficient_data"}
