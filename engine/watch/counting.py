@@ -86,7 +86,7 @@ def _summarise_block(
         return _summarise_few(values, edges, standard)
     squares = float(np.einsum("i,i->", apart, apart)) + 2.0 * off * total + count * off * off
     np.multiply(apart, grid.step, out=apart)
-    found = np.take(grid.bins, apart.astype(np.int32), mode="clip")
+    found = np.take(grid.bins, apart.astype(np.int64), mode="clip")
     counts = np.bincount(found, minlength=_MIXED + 1)[: len(edges) + 1]
     left = values[np.flatnonzero(found == _MIXED)]
     left = left[~np.isnan(left)] if nans else left

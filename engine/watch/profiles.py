@@ -7,7 +7,7 @@ read once whatever asks, and a changed scale or scheme never meets an old profil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -45,9 +45,9 @@ class Piece:
     rows: tuple[int, int] | None = None
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def scan(self) -> pl.LazyFrame:
-        """Open without reading."""
-        found = scan_table(self.location, self.options)
+    def scan(self, texts: Collection[str] = ()) -> pl.LazyFrame:
+        """Open without reading; `texts` are columns that are text even where a CSV has only digits."""
+        found = scan_table(self.location, self.options, texts)
         return found if self.rows is None else found.slice(*self.rows)
 
     @property
@@ -64,19 +64,24 @@ class Task:
     table: FrozenTable
 
 
-def scan_table(location: str, options: Mapping[str, str] | None = None) -> pl.LazyFrame:
+def scan_table(location: str, options: Mapping[str, str] | None = None, texts: Collection[str] = ()) -> pl.LazyFrame:
     """Open Parquet, CSV or newline-delimited JSON without reading it; raises `DataError`."""
     scans = {".parquet": pl.scan_parquet, ".csv": pl.scan_csv, ".jsonl": pl.scan_ndjson, ".ndjson": pl.scan_ndjson}
     scan = scans.get(Path(location).suffix)
     if scan is None:
         raise DataError(f"{location}: not a kind of file that is read here", hint=f"allowed: {', '.join(scans)}")
-    return scan(location, storage_options=dict(options) if options else None)  # type: ignore[operator,no-any-return]
+    found: pl.LazyFrame = scan(location, storage_options=dict(options) if options else None)  # type: ignore[operator]
+    if scan is not pl.scan_csv or not texts:
+        return found
+    declared = {name: pl.String for name in found.collect_schema().names() if name in texts}
+    return pl.scan_csv(location, schema_overrides=declared, storage_options=dict(options) if options else None)
 
 
 def profile_piece(task: Task) -> bytes:
     """Profile one piece, in batches; what a worker does. Raises `DataError` for a file that cannot be read."""
     try:
-        made = profile_rows(task.piece.scan(), task.table, name=task.piece.name, batch=BATCH)
+        texts = {column.name for column in task.table.columns if column.type == "str"}
+        made = profile_rows(task.piece.scan(texts), task.table, name=task.piece.name, batch=BATCH)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{task.piece.location}: {str(error).splitlines()[0]}") from error
     return encode_profile(made)

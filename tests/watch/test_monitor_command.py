@@ -236,4 +236,7 @@ def test_a_day_without_rows_has_a_status_too(monitor, project: Path) -> None:
     told = {item["monitor"]: item for item in answer["readings"] if item["chunk"] == str(days[2])}
     assert {item["rows"] for item in told.values()} == {0}
     assert {item["status"] for name, item in told.items() if name != "staleness"} == {"insufficient_data"}
-    assert {item["status"] for item in answer["readings"] if item["chunk"] == str(days[3])} <= {"ok", "insufficient_data"}
+    assert {item["status"] for item in answer["readings"] if item["chunk"] == str(days[3])} <= {
+        "ok",
+        "insufficient_data",
+    }

@@ -10,8 +10,9 @@ import pytest
 
 from engine.cli import main
 from engine.execute.mapping import map_over
-from engine.watch.profile import merge_all, profile_rows
+from engine.watch.profile import decode_profile, merge_all, profile_rows
 from engine.watch.profiles import Shelf, Task, cut_file, open_profiles, open_reference, profile_piece, whole_file
+from engine.watch.reference import build_reference
 from tests.watch.test_compare import rows
 
 
@@ -80,3 +81,15 @@ def test_engine_monitor_data(files: list[Path], tmp_path: Path, capsys: pytest.C
         != 0
     )
     assert "none.parquet" in capsys.readouterr().err
+
+
+def test_digits_of_a_csv_are_text_where_the_reference_has_text(tmp_path: Path) -> None:
+    known = pl.DataFrame({"code": ["007", "12", "007", "3"] * 100, "n": range(400)})
+    known.write_parquet(tmp_path / "known.parquet")
+    known.write_csv(tmp_path / "now.csv")
+    table = build_reference([known], ["code", "n"]).frozen
+    made = [
+        decode_profile(profile_piece(Task(whole_file(tmp_path / name), table))) for name in ("known.parquet", "now.csv")
+    ]
+    assert made[1].columns["code"].trouble == ""
+    assert made[0].columns["code"].cells == made[1].columns["code"].cells
