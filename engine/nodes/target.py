@@ -145,4 +145,9 @@ def _found_classes(labels: pl.Series) -> tuple[str, ...]:
     if not 1 <= len(present) <= _MOST_CLASSES:
         hint = "set train.task=regression, or make fewer classes in `label.expr`"
         raise DataError(f"the label has {len(present)} values; a multiclass has 2 to {_MOST_CLASSES}", hint=hint)
+    if len(present) == 1:
+        hint = "check the label and the split's boundaries"
+        raise DataError(
+            f"the training and validation rows have one class only (`{class_names(present)[0]}`)", hint=hint
+        )
     return tuple(class_names(present).to_list())

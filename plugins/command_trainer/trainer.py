@@ -95,9 +95,12 @@ class CommandPredictor:
         if not len(x):
             return np.empty(wanted)
         found = self._program().score(pl.DataFrame(_columns(x, names)))
-        if found.shape != wanted or not bool(np.isfinite(found).all()):
-            hint = "write one column `prediction`, or one for each class or quantile, without nulls"
-            raise DataError(f"the scoring program gave shape {found.shape} or no numbers, and not {wanted}", hint=hint)
+        hint = "write one column `prediction`, or one for each class or quantile, without nulls"
+        if found.shape != wanted:
+            raise DataError(f"the scoring program gave numbers of shape {found.shape}, not {wanted}", hint=hint)
+        lost = int((~np.isfinite(found).reshape(len(x), -1).all(axis=1)).sum())
+        if lost:
+            raise DataError(f"the scoring program gave {lost} of {len(x)} rows NaN, infinity or null", hint=hint)
         return np.sort(found, axis=1) if self._document["task"] == "quantile" else found
 
     def _program(self) -> ScoringProcess:

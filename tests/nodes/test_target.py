@@ -25,3 +25,8 @@ def test_declared_classes_keep_their_order_and_may_be_absent() -> None:
 def test_numbers_are_classes_by_name() -> None:
     with pytest.raises(DataError, match="`3`"):
         fit_target({"task": "multiclass", "classes": [1, 2]}, pl.Series([1, 2, 3]))
+
+
+def test_a_single_class_is_named() -> None:
+    with pytest.raises(DataError, match=r"one class only \(`low`\)"):
+        fit_target({"task": "multiclass"}, pl.Series(["low", "low", None]))

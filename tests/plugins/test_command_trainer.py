@@ -93,6 +93,14 @@ def test_what_the_scoring_program_says_of_an_error_is_told_and_it_is_started_aga
     assert np.isfinite(predictor.predict(rows(14).x)).all()
 
 
+def test_scores_that_are_none_are_counted():
+    predictor = build().load(fit(build()))
+    with pytest.raises(DataError, match="4 of 12 rows NaN"):
+        predictor.predict(rows(12).x)
+    with pytest.raises(DataError, match=r"shape \(10,\), not \(11,\)"):
+        predictor.predict(rows(11).x)
+
+
 def test_a_program_that_says_nothing_or_nonsense():
     files = dict(fit(build()))
     for command, words in (("import time; time.sleep(60)", "no answer"), ("print('hello')", "hello")):
