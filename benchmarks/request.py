@@ -11,13 +11,16 @@ import json
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import lightgbm
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from engine.components import load_catalogue
+from engine.contracts import FitRequest, Matrix
 from engine.features.compute import compute
 from engine.features.encoders import FittedEncoders
 from engine.features.events import Events, FrameReader, Join, Key
@@ -116,6 +119,18 @@ def measure(call: Callable[[dict[str, Any]], Any], rows: list[dict[str, Any]]) -
     return {f"p{share}": round(float(np.percentile(took, share)), 1) for share in (50, 90, 99)}
 
 
+def train(chance: np.random.Generator, width: int) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """The shipped trainer's predictor of so many trees."""
+    component = load_catalogue(Path(__file__).parent, ("lightgbm_trainer",)).get("trainer", "lightgbm")
+    params = {"rounds": TREES, "early_stopping": 0, "params": {"num_leaves": 31}}
+    trainer = component.build(msgspec.convert(params, component.params))
+    x = chance.normal(size=(2_000, width))
+    y = (x[:, 0] + x[:, 1] * x[:, 2] + chance.normal(size=2_000) > 0).astype(float)
+    rows = Matrix(x, y, tuple(f"column_{place}" for place in range(width)))
+    files = trainer.train(rows, rows, FitRequest("binary", 1, 1, lambda *_: None))
+    return trainer.load(files).predict
+
+
 def main() -> None:
     """Measure, compare bits, print one JSON object."""
     chance, dice = np.random.default_rng(7), random.Random(7)
@@ -123,12 +138,7 @@ def main() -> None:
     reader, prepared = FrameReader(program, {"txns": history}), prepare(program)
     names = list(program.computed_names)
     columns = [name for name in names if program.output_types[name] in {"f64", "i64", "bool"}]
-    x = chance.normal(size=(2_000, len(columns)))
-    booster = lightgbm.train(
-        {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1},
-        lightgbm.Dataset(x, (x[:, 0] + x[:, 1] * x[:, 2] + chance.normal(size=2_000) > 0).astype(float)),
-        TREES,
-    )
+    predict = train(chance, len(columns))
     numbers = prepare_columns(prepared, FittedEncoders(), columns)
     rows = [
         {
@@ -142,7 +152,7 @@ def main() -> None:
 
     def score(row: dict[str, Any], events: Any) -> float:
         made = np.array([numbers(prepared.row(row, events))])
-        return float(booster.predict(made, num_threads=1)[0])
+        return float(predict(made)[0])
 
     def frames(row: dict[str, Any]) -> pl.DataFrame:
         spine = pl.DataFrame({**{name: [value] for name, value in row.items()}})

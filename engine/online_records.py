@@ -35,6 +35,7 @@ class MaterializeReport(Record, frozen=True, kw_only=True):
     rebuilt: bool
     sources: tuple[MaterializedSource, ...]
     forgotten: int
+    logs_deleted: int = 0
     durability: str | None
     seconds: float
 

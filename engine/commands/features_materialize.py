@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from engine.commands.arguments import Parser, print_json, project_of, say, show, split_overrides
 from engine.commands.tables import render_table
 from engine.errors import ExitCode
+
+if TYPE_CHECKING:
+    from engine.api import Declared
 
 _EPILOG = """Only what changed since the last time is read: objects of the snapshot that differ, and of those the rows.
 It can be stopped and killed at any point; the next call goes on. The state of another program stays beside it until
@@ -28,6 +33,7 @@ def run(argv: Sequence[str]) -> int:
     declared = declare(project_of(arguments), split_overrides(rest))
     progress = _unheard if arguments.quiet or arguments.json else _Lines()
     report = fill_state(declared, progress, rebuild=arguments.rebuild, drop_others=arguments.drop_others)
+    report = msgspec.structs.replace(report, logs_deleted=_bound_logs(declared, report.model))
     if arguments.json:
         print_json(report)
         return ExitCode.OK
@@ -38,9 +44,28 @@ def run(argv: Sequence[str]) -> int:
     say(f"{report.model}: program {report.program[:12]} in {report.place}, {report.seconds:.1f} s")
     if report.forgotten:
         say(f"{report.forgotten} events were forgotten: nothing within online.retention reaches them")
+    if report.logs_deleted:
+        say(f"{report.logs_deleted} files of logs went: online.keep_logs and online.logs_mb keep no more")
     if report.durability:
         say(f"beware: {report.durability}")
     return ExitCode.OK
+
+
+def _bound_logs(declared: Declared, model: str) -> int:
+    """Let go of what the declaration keeps no longer of the model's predictions and pushed events; gives how many files went."""
+    from engine.clock import SystemClock  # noqa: PLC0415 - start-up time of --help
+    from engine.data.old_logs import OldLogs  # noqa: PLC0415
+    from engine.durations import microseconds  # noqa: PLC0415
+    from engine.serve.segments import is_abandoned  # noqa: PLC0415
+
+    asked, now = declared.settings.online, SystemClock().now().timestamp()
+    logs = OldLogs(declared.project.home, is_abandoned, model)
+    gone = 0
+    if asked.keep_logs is not None:
+        gone += logs.delete(logs.find(now, microseconds(asked.keep_logs) / 1e6))
+    if asked.logs_mb is not None:
+        gone += logs.delete(logs.beyond(now, asked.logs_mb * 1_000_000))
+    return gone
 
 
 def _unheard(message: str, rows: int | None, done: float | None) -> None:

@@ -152,8 +152,8 @@ class Process:
         """Answer until SIGTERM or SIGINT; requests that have begun are finished."""
         config = uvicorn.Config(
             self.app, http=LimitedProtocol, ws="none", loop="uvloop", lifespan="off", log_config=None, access_log=False,
-            server_header=False, date_header=False, timeout_keep_alive=75, limit_concurrency=self.plan.connections,
-            timeout_graceful_shutdown=DRAIN_SECONDS, backlog=2048,
+            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
+            limit_concurrency=self.plan.connections, timeout_graceful_shutdown=DRAIN_SECONDS, backlog=2048,
         )  # fmt: skip
         server = _Server(config, self.service)
         tasks, follow = [], None

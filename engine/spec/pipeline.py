@@ -93,10 +93,13 @@ class ExecuteSpec(Spec, frozen=True, kw_only=True):
 class OnlineSpec(Spec, frozen=True, kw_only=True):
     """The online state. `retention` is how far back a request may be replayed: what none could reach is forgotten.
 
-    `null` keeps everything.
+    `keep_logs` and `logs_mb` bound what serving writes down, the predictions and the journal of pushed events of the model: whole
+    files whose last row is older go, then the oldest until so many megabytes are left. `null` keeps everything.
     """
 
     retention: Duration | None = None
+    keep_logs: Duration | None = None
+    logs_mb: PositiveInt | None = None
 
 
 class SweepSpec(Spec, frozen=True, kw_only=True):

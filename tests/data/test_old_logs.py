@@ -55,6 +55,32 @@ def test_old_files_go_whole_and_what_is_written_stays(tmp_path: Path) -> None:
     assert [item.name for item in logs.find(now, 30 * DAY)] == [str(busy.relative_to(tmp_path))]
 
 
+def test_the_oldest_go_until_the_rest_is_small_enough(tmp_path: Path) -> None:
+    now, found = 1_800_000_000.0, []
+    for days, name in (
+        (5, "predictions/shop/a"),
+        (4, "events/shop"),
+        (3, "predictions/shop/b"),
+        (9, "predictions/other/c"),
+    ):
+        _, path = write(tmp_path / name, close=True)
+        age(path, now, days)
+        found.append(path)
+    busy_writer, busy = write(tmp_path / "events" / "shop" / "busy", close=False)
+    size = busy.stat().st_size
+    logs = OldLogs(tmp_path, is_abandoned, "shop")
+    assert logs.beyond(now, 4 * size) == []
+    assert [tmp_path / item.name for item in logs.beyond(now, 4 * size - 1)] == found[:1]
+    assert [tmp_path / item.name for item in logs.beyond(now, 2 * size)] == found[:2]
+    assert [tmp_path / item.name for item in logs.beyond(now, 0)] == found[
+        :3
+    ]  # not what is written, nor another model's
+    assert logs.delete(logs.beyond(now, 0)) == 3
+    assert busy.exists()
+    assert found[3].exists()
+    busy_writer.close()
+
+
 def test_the_command_says_what_would_go_and_deletes_when_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

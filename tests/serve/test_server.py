@@ -244,3 +244,36 @@ def test_a_file_is_scored_as_requests_are(filled: Rides, tmp_path: Path) -> None
     assert done.returncode == 5
     assert "row 1, column distance" in done.stderr
     assert "row 2, column hour" in done.stderr
+
+
+def test_logs_are_bounded_as_the_pipeline_declares(filled: Rides) -> None:
+    """Real segments of a real server; one is made old, and goes with the next materialize, whose report counts it."""
+    with serving(filled) as (_, url), httpx.Client(base_url=url) as client:
+        assert client.post("/predict", json={**ROW, "prediction_id": "to-be-forgotten"}).json()["logged"]
+        event = {
+            "ride_id": "bounded",
+            "driver": "d1",
+            "distance": 1.5,
+            "hour": 3,
+            "at": "2024-01-31T21:00:00Z",
+            "late": 1,
+        }
+        assert client.post("/events", json={"source": "rides", "events": [event]}).json()["accepted"] == 1
+
+    def files() -> list[Path]:
+        folders = [filled.home / "predictions" / "rides", filled.home / "events" / "rides"]
+        return [path for folder in folders for path in folder.rglob("*") if path.suffix in {".wal", ".parquet"}]
+
+    def materialize(*overrides: str) -> int:
+        done = filled.engine("features", "materialize", "pipeline=rides", "--json", *overrides)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["logs_deleted"]
+
+    before = len(files())
+    assert before >= 2
+    assert materialize() == 0
+    assert materialize("online.keep_logs=30d", "online.logs_mb=1000") == 0
+    for path in files():
+        os.utime(path, (0, 0))
+    assert materialize("online.keep_logs=30d") == before
+    assert files() == []
