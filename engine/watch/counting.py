@@ -62,9 +62,12 @@ def summarise(values: NDArray[np.float64], edges: tuple[float, ...], mean: float
     """Summarise numbers; NaN and infinities are counted apart."""
     grid = _grid(edges) if len(values) >= _MANY else None
     if grid is None:
-        return _summarise_few(values, edges, (mean, scale))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return _summarise_few(values, edges, (mean, scale))
     made = Summary(np.zeros(len(edges) + 1, dtype=np.int64))
-    with np.errstate(invalid="ignore"):  # what is no number lies in the lowest cell, whose values are looked up
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # what is no number lies in the lowest cell, whose values are looked up
         for first in range(0, len(values), _BLOCK):
             made += _summarise_block(values[first : first + _BLOCK], edges, grid, (mean, scale))
     return made

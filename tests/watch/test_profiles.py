@@ -93,3 +93,15 @@ def test_digits_of_a_csv_are_text_where_the_reference_has_text(tmp_path: Path) -
     ]
     assert made[1].columns["code"].trouble == ""
     assert made[0].columns["code"].cells == made[1].columns["code"].cells
+
+
+@pytest.mark.parametrize("count", [100, 60_000])
+def test_numbers_at_the_end_of_what_doubles_hold_are_counted(count: int) -> None:
+    usual = pl.DataFrame({"a": [float(index % 977) for index in range(count)]})
+    table = build_reference([usual], ["a"]).frozen
+    values = [1.7e308, -1.7e308, float("nan"), float("inf"), None]
+    huge = pl.DataFrame({"a": values * (count // 5)}, schema={"a": pl.Float64})
+    found = profile_rows(huge, table).columns["a"]
+    assert (found.nulls, found.nans, found.infinite, found.trouble) == (count // 5, count // 5, count // 5, "")
+    assert (found.cells[0], found.cells[-1], found.present) == (count // 5, count // 5, 2 * (count // 5))
+    assert (found.low, found.high) == (-1.7e308, 1.7e308)
