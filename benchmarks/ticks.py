@@ -61,7 +61,8 @@ def make_project(folder: Path, state: str | None, triggers: str = TRIGGERS) -> P
     (folder / "conf/pipeline/rides.yaml").write_text(PIPELINE + triggers)
     (folder / "data/rides.csv").write_text(rides())
     if state:
-        (folder / "conf/config.yaml").write_text(f"stores: {{state: '{state}'}}\n")
+        base = "defaults:\n  - builtin\n  - _self_\n  - pipeline: ???\n"
+        (folder / "conf/config.yaml").write_text(f"{base}stores: {{state: '{state}'}}\n")
     return Project(folder)
 
 

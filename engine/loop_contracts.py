@@ -39,12 +39,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The model in production: when it was promoted, how new its training data is, and how many labels it had."""
+    """The model in production: when it was promoted, how new its training data is, how many labels it had.
+
+    `metrics` are those that it reached on its own test rows, as recorded with it.
+    """
 
     version: int
     promoted_at: datetime
     trained_until: datetime | None = None
     labels: int | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

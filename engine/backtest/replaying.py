@@ -26,6 +26,7 @@ from engine.components import load_catalogue
 from engine.contracts import Work
 from engine.durations import microseconds
 from engine.errors import DataError
+from engine.evaluation.metrics import measure
 from engine.keys import Json, digest
 from engine.loop.declarations import Declaration, build
 from engine.loop.declarations import Declared as LoopDeclared
@@ -98,9 +99,19 @@ class _Loop:
         moment, cut = self.periods.moments[index], self.models.cut(index)
         newest = cut["trained_until"]
         trained_until = datetime.fromisoformat(newest) if newest else None
-        self.serving = Serving(version, moment, trained_until, int(cut["known"]) or None)
+        self.serving = Serving(version, moment, trained_until, int(cut["known"]) or None, self._reached(index))
         self.in_production = index
         self.watch.serve(index, moment)
+
+    def _reached(self, index: int) -> dict[str, float | None]:
+        """Measure on a model's own test rows what a trigger holds it to; a run records that with the model."""
+        params: list[Any] = [spec.params for spec in self.declaration.specs.values()]
+        wanted = {item.metric for item in params if getattr(item, "drop", None) is not None}
+        rows = self.models.part(index, ("test",)) if wanted else self.models.rows[:0]
+        if not rows.height:
+            return {}
+        y, predicted = self.models.labels(index, rows), self.models.model(index).score(rows)
+        return {name: measure(name, y, predicted) for name in sorted(wanted)}
 
     def _evaluate(self, index: int) -> None:
         """Evaluate the triggers once, as a tick at this moment would, and do what was decided."""

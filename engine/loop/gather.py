@@ -161,6 +161,7 @@ def _serving(declaration: Declaration, stores: Stores, now: datetime, *, whole: 
         promoted_at=datetime.fromisoformat(moved),
         trained_until=datetime.fromisoformat(newest) if newest else None,
         labels=sum(int(part.get("rows", 0)) for part in trained.values()) or None,
+        metrics=held.metrics,
     )
 
 

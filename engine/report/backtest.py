@@ -54,8 +54,27 @@ def headline(result: BacktestResult) -> str:
     cost = f", {best.cpu_share:.0%} of the training time" if best.cpu_share is not None else ""
     return (
         f"`{best.name}` is the cheapest policy that cannot be told from retraining always: regret {regret} of {result.metric}, "
-        f"with {plural(best.retrainings, 'retraining')} instead of {always.retrainings}{cost}."
+        f"with {plural(best.retrainings, 'retraining')} instead of {always.retrainings}{cost}.{_ties(result, best)}"
     )
+
+
+def _ties(result: BacktestResult, best: PolicyOutcome) -> str:
+    """Name the policies that the same rows do not tell from the recommended one: their intervals of regret overlap."""
+    tied = [
+        f"`{policy.name}`"
+        for policy in result.policies
+        if policy.name not in {ALWAYS, best.name} and _overlap(policy.regret, best.regret)
+    ]
+    if not tied:
+        return ""
+    named = f"{', '.join(tied[:-1])} and {tied[-1]}" if len(tied) > 1 else tied[0]
+    return f" In quality it is a tie with {named}: their intervals overlap, and cost alone decides."
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
 
 
 def _summary(result: BacktestResult) -> Markup:

@@ -185,6 +185,7 @@ def _migrate(connection: Any, driver: Driver) -> None:
         for statement in driver.prepare_schema():
             transaction.execute(statement)
         done = _version(connection, driver)
+        _check_steps(transaction, driver, done)
         if done == 0:
             transaction.execute(
                 "CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)"
@@ -194,6 +195,20 @@ def _migrate(connection: Any, driver: Driver) -> None:
                 transaction.execute(statement)
             applied = isoformat(datetime.now(UTC))
             transaction.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (number, migration.name, applied))
+
+
+def _check_steps(transaction: Transaction, driver: Driver, done: int) -> None:
+    """Refuse to add to a schema that was made by other steps: what they left may be what comes next here."""
+    if done == 0:
+        return
+    rows = transaction.query("SELECT number, name FROM schema_migrations ORDER BY number")
+    for row, known in zip(rows, MIGRATIONS, strict=False):  # those that are done
+        if row["name"] != known.name:
+            raise StoreError(
+                f"{driver.label} was made by an engine whose schema was another: step {row['number']} there is `{row['name']}`, "
+                f"here `{known.name}`",
+                hint="use the engine that made it, or set stores.state to another database",
+            )
 
 
 def _version(connection: Any, driver: Driver) -> int:

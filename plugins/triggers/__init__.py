@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from engine.components import Component, Params
+from engine.evaluation.names import METRIC_NAMES
 from engine.loop_contracts import Trigger
 from engine.spec.base import Duration, Identifier
 
@@ -81,12 +82,16 @@ class DriftParams(_Windowed, frozen=True, kw_only=True):
 class PerformanceParams(_Windowed, frozen=True, kw_only=True):
     """Readings of performance, realised or estimated: fires when `metric` falls below `minimum` (or rises above `maximum`).
 
-    Without a limit the monitor's own alarm decides. It is over when a chunk is better than the limit by `margin`.
+    `drop` puts the limit so far below (for losses: above) what the model in production reached on its own test rows, as was
+    recorded with it. Without a limit the monitor's own alarm decides, which takes for usual what the model reached on the rows
+    that stopped its training: one that was trained in bad times has a low bar. It is over when a chunk is better than the limit by
+    `margin`.
     """
 
     metric: Identifier | None = None
     minimum: float | None = None
     maximum: float | None = None
+    drop: Annotated[float, msgspec.Meta(gt=0)] | None = None
     margin: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     estimated: bool = False
     slice: str | None = None
@@ -94,10 +99,15 @@ class PerformanceParams(_Windowed, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse two limits, and a limit on nothing."""
         super().__post_init__()
-        if self.minimum is not None and self.maximum is not None:
-            raise ValueError("give `minimum` or `maximum`, not both")
-        if self.metric is None and (self.minimum is not None or self.maximum is not None):
+        limits = [limit for limit in (self.minimum, self.maximum, self.drop) if limit is not None]
+        if len(limits) > 1:
+            raise ValueError("give one limit: `minimum`, `maximum` or `drop`")
+        if self.metric is None and limits:
             raise ValueError("a limit needs its `metric`")
+        if self.drop is not None and self.metric not in METRIC_NAMES:
+            raise ValueError(f"`drop` needs a metric that models are recorded with: {', '.join(METRIC_NAMES)}")
+        if self.drop is not None and self.slice is not None:
+            raise ValueError("`drop` is from what was reached on all test rows: it does not go with `slice`")
 
 
 class QualityParams(_Windowed, frozen=True, kw_only=True):

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
+import msgspec
+
 from engine.clock import isoformat
 from engine.durations import microseconds
+from engine.evaluation.names import METRIC_NAMES
 from engine.keys import Json, digest
 from engine.loop.slots import Schedule, latest_slot, slots_between
 from engine.loop_contracts import Measured, Opinion, View, fires, quiet
@@ -167,6 +170,18 @@ class Performance(_OverReadings):
     def __init__(self, params: PerformanceParams) -> None:
         super().__init__(params)
         self._of = params
+
+    def judge(self, view: View) -> Opinion:
+        """As for other readings; a `drop` is held against what was recorded with the model in production."""
+        metric, drop = self._of.metric, self._of.drop
+        if metric is None or drop is None:
+            return super().judge(view)
+        reached = view.serving.metrics.get(metric) if view.serving is not None else None
+        if reached is None:
+            return quiet(f"what {metric} the model reached on its own test rows was not recorded", view.cursor)
+        limits = {"minimum": reached - drop} if METRIC_NAMES[metric].higher_is_better else {"maximum": reached + drop}
+        found = Performance(msgspec.structs.replace(self._of, drop=None, **limits)).judge(view)
+        return replace(found, why=f"{found.why}; it reached {reached:.4f} when it was tested, {drop:g} less is allowed")
 
     def _concerns(self, item: Measured) -> bool:
         named = self._of.metric is None or item.what == self._of.metric

@@ -89,6 +89,16 @@ def test_the_headline_says_which_policy_is_worth_having(shown: BacktestResult, s
     assert said in headline(shown)
 
 
+def test_policies_that_cannot_be_told_apart_are_named_as_a_tie() -> None:
+    """A winner by luck is none: cost alone tells it from those whose intervals overlap with its own."""
+    shown = result(
+        policy("always", 0.0, (1, 2)), policy("never", 0.1), policy("drift", 0.001, (1,)), policy("weekly", 0.0011, (1, 2)),
+        recommended="drift",
+    )  # fmt: skip
+    assert "it is a tie with `weekly`" in headline(shown)
+    assert "never" not in headline(shown)
+
+
 def test_periods_without_a_value_are_left_out_of_every_chart() -> None:
     """A week in which nothing happened has no metric."""
     page = render_backtest(result(policy("always", None, (1,)), policy("never", None), recommended=None))

@@ -110,6 +110,41 @@ def test_later_migrations_are_applied_and_newer_databases_refused(
     assert "upgrade" in str(caught.value.hint)
 
 
+def test_a_schema_that_was_made_by_other_steps_is_refused_in_words(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A development version had its steps in another order: the step that came next here had been taken there."""
+    with monkeypatch.context() as patched:
+        patched.setattr(database_module, "MIGRATIONS", (*MIGRATIONS[:2], MIGRATIONS[3]))
+        other = open_database(database_url)
+        assert other.query("SELECT COUNT(*) AS n FROM monitor_readings") == [{"n": 0}]
+        other.close()
+    with pytest.raises(StoreError, match="another: step 3 there is `readings of monitors, alerts, messages`") as caught:
+        database.query(COUNT)
+    assert "already exists" not in str(caught.value)
+
+
+def test_processes_that_open_a_new_database_at_once_all_find_its_tables(
+    database_url: str,
+    start: Callable[..., subprocess.Popen[str]],
+    finish: Callable[[list[subprocess.Popen[str]]], list[str]],
+) -> None:
+    script = (
+        "import sys\nfrom engine.stores.database import open_database\ndatabase = open_database(sys.argv[1])\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+        "print(database.query('SELECT COUNT(*) AS n FROM monitor_readings')[0]['n'])"
+    )
+    children = [start(script, database_url) for _ in range(6)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:  # all at the same moment, as near as may be
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    assert [text.strip() for text in finish(children)] == ["0"] * 6
+
+
 def test_a_migration_that_fails_leaves_nothing(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
