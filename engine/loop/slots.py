@@ -53,13 +53,24 @@ def slots_between(schedule: Schedule, after: datetime, until: datetime, most: in
 
 def next_slot(schedule: Schedule, now: datetime) -> datetime | None:
     """Give the first slot after `now`, or `None` when there will be none for years."""
-    if schedule.follows_real_time:
-        moments: Iterator[datetime] = CronSim(schedule.expression, now.astimezone(ZoneInfo(schedule.zone)))
-        return next((moment.astimezone(UTC) for moment in moments), None)
     zone = ZoneInfo(schedule.zone)
     start = now.astimezone(zone).replace(tzinfo=None) - _LONGEST_LEAP
-    walls = (on_the_clock(wall, zone) for wall in CronSim(schedule.expression, start))
-    return next((moment for moment in walls if moment > now), None)
+    walls = CronSim(schedule.expression, start)
+    if schedule.follows_real_time:
+        return _first_shown(walls, zone, now)
+    return next((moment for moment in (on_the_clock(wall, zone) for wall in walls) if moment > now), None)
+
+
+def _first_shown(walls: Iterator[datetime], zone: ZoneInfo, now: datetime) -> datetime | None:
+    """Give the first moment after `now` at which one of the walls, in their order, is shown."""
+    found: datetime | None = None
+    for wall in walls:
+        if found is not None and wall.replace(tzinfo=zone).astimezone(UTC) > found + _LONGEST_LEAP:
+            break
+        found = min(
+            (*(moment for moment in _shown(wall, zone) if moment > now), *([found] if found else ())), default=None
+        )
+    return found
 
 
 def on_the_clock(wall: datetime, zone: ZoneInfo) -> datetime:
@@ -85,11 +96,31 @@ def on_the_clock(wall: datetime, zone: ZoneInfo) -> datetime:
 def _backwards(schedule: Schedule, before: datetime) -> Iterator[datetime]:
     """Slots before a moment, latest first; the first few may be as late as the moment itself."""
     zone = ZoneInfo(schedule.zone)
-    if schedule.follows_real_time:
-        for moment in CronSim(schedule.expression, before.astimezone(zone), reverse=True):
-            yield moment.astimezone(UTC)
-        return
     # On the wall a later moment can be an earlier slot, when the clock was set back: look a little further.
     start = before.astimezone(zone).replace(tzinfo=None) + _LONGEST_LEAP
-    for wall in CronSim(schedule.expression, start, reverse=True):
+    walls = CronSim(schedule.expression, start, reverse=True)
+    if schedule.follows_real_time:
+        yield from (moment for moment in _shown_backwards(walls, zone) if moment <= before)
+        return
+    for wall in walls:
         yield on_the_clock(wall, zone)
+
+
+def _shown_backwards(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[datetime]:
+    """Give every moment at which one of the walls is shown, latest first.
+
+    A clock that is set back shows later moments as earlier walls, so some are held until no wall to come can be later.
+    """
+    held: list[datetime] = []
+    for wall in walls:
+        limit = wall.replace(tzinfo=zone).astimezone(UTC) + _LONGEST_LEAP
+        while held and held[-1] > limit:
+            yield held.pop()
+        held = sorted({*held, *_shown(wall, zone)})
+    yield from reversed(held)
+
+
+def _shown(wall: datetime, zone: ZoneInfo) -> set[datetime]:
+    """Give the moments at which a wall is shown: none when it is leapt over, two when the clock is set back over it."""
+    moments = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    return {moment for moment in moments if moment.astimezone(zone).replace(tzinfo=None) == wall}

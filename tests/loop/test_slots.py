@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.loop.slots import Schedule, latest_slot, next_slot, slots_between
@@ -76,6 +76,7 @@ def by_every_minute(expression: str, zone: str, start: datetime) -> list[datetim
 
 
 @settings(max_examples=40, deadline=None)
+@example("16-55 */16 * * *", "Australia/Lord_Howe", datetime(2024, 10, 4, tzinfo=UTC))  # a leap of half an hour
 @given(expressions(), st.sampled_from(ZONES), st.sampled_from(STARTS))
 def test_slots_are_those_of_every_minute(expression: str, zone: str, start: datetime) -> None:
     schedule, until = Schedule(expression, zone), start + timedelta(days=DAYS) - MINUTE
