@@ -97,7 +97,8 @@ def _backwards(schedule: Schedule, before: datetime) -> Iterator[datetime]:
     """Slots before a moment, latest first; the first few may be as late as the moment itself."""
     zone = ZoneInfo(schedule.zone)
     # On the wall a later moment can be an earlier slot, when the clock was set back: look a little further.
-    start = before.astimezone(zone).replace(tzinfo=None) + _LONGEST_LEAP
+    further = _LONGEST_LEAP if not schedule.follows_real_time or _leaps_near(before, zone) else timedelta(0)
+    start = before.astimezone(zone).replace(tzinfo=None) + further
     walls = CronSim(schedule.expression, start, reverse=True)
     if schedule.follows_real_time:
         yield from (moment for moment in _shown_backwards(walls, zone) if moment <= before)
@@ -113,11 +114,18 @@ def _shown_backwards(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[date
     """
     held: list[datetime] = []
     for wall in walls:
-        limit = wall.replace(tzinfo=zone).astimezone(UTC) + _LONGEST_LEAP
+        limit = wall.replace(tzinfo=zone).astimezone(UTC)
+        limit += _LONGEST_LEAP if _leaps_near(limit, zone) else timedelta(0)
         while held and held[-1] > limit:
             yield held.pop()
         held = sorted({*held, *_shown(wall, zone)})
     yield from reversed(held)
+
+
+def _leaps_near(moment: datetime, zone: ZoneInfo) -> bool:
+    """Say whether the clock is changed so close to a moment that walls and moments may be in another order."""
+    around = (moment + sign * _LONGEST_LEAP for sign in (-1, 1))
+    return len({item.astimezone(zone).utcoffset() for item in around}) > 1
 
 
 def _shown(wall: datetime, zone: ZoneInfo) -> set[datetime]:
