@@ -67,17 +67,19 @@ def _refuse_during_rollout(registry: Registry, model: str) -> None:
 
 
 def _check_target(arguments: argparse.Namespace, stage: Drill) -> None:
-    """Verify the package that would answer: digests, manifest, golden predictions."""
+    """Verify the packages that would answer, there and after coming again: digests, manifest, golden predictions."""
     from engine.nodes.packages import verify_package  # noqa: PLC0415 - imports polars, numpy and the trainer
 
-    number = stage.registry.known_good(arguments.model, arguments.alias)
-    version = next(item for item in stage.registry.versions(arguments.model) if item.version == number)
-    problems = verify_package(stage.artefacts, version, project_of(arguments))
-    if problems:
-        raise IntegrityError(
-            f"{version.name}:{version.version}, the version to go back to, is not whole: {'; '.join(problems)}",
-            hint="nothing was moved; train it again with `engine runs reproduce`, or promote another version",
-        )
+    numbers = {stage.registry.known_good(arguments.model, arguments.alias)}
+    held = stage.registry.alias(arguments.model, arguments.alias)
+    numbers |= {held.version} if held else set()
+    for version in stage.registry.versions(arguments.model):
+        problems = verify_package(stage.artefacts, version, project_of(arguments)) if version.version in numbers else []
+        if problems:
+            raise IntegrityError(
+                f"{version.name}:{version.version} is not whole, so nothing was moved: {'; '.join(problems)}",
+                hint="roll back for good (without --drill), or promote a version that is whole",
+            )
 
 
 def _forth(arguments: argparse.Namespace, registry: Registry, back: LedgerEntry, seconds: float) -> LedgerEntry:

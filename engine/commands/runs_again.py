@@ -52,13 +52,15 @@ def reproduce_run(arguments: argparse.Namespace, stores: Stores) -> int:
 
 
 def _write_down(stores: Stores, found: Reproduction) -> Reproduction:
-    """Keep what was found beside the run: `engine score` counts it. A run folder that is read-only is left as it is."""
+    """Keep what was found beside the run: `engine score` counts it. One that was interrupted has found nothing."""
     import msgspec  # noqa: PLC0415 - start-up time
 
     from engine.clock import SystemClock, isoformat  # noqa: PLC0415
     from engine.runs import open_folder  # noqa: PLC0415
 
     found = msgspec.structs.replace(found, at=isoformat(SystemClock().now()))
+    if any(node.again is None for node in found.nodes):
+        return found
     try:
         open_folder(stores.runs_root, found.run_id).add_reproduction(found)
     except StoreError as error:
