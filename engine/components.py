@@ -144,9 +144,14 @@ def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
 def library_version(name: str) -> str:
     """The installed version of a distribution; `absent` when it is not installed."""
     try:
-        return importlib.metadata.version(name)
+        installed = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+    # A line of it, since parsing it all, read-me included, takes milliseconds.
+    for line in (installed.read_text("METADATA") or "").splitlines():
+        if line.startswith("Version:"):
+            return line.partition(":")[2].strip()
+    return installed.version
 
 
 def _load(root: Path, name: str) -> tuple[ModuleType, str]:

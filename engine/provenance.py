@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -80,7 +79,7 @@ def read_environment() -> Environment:
                 if match:
                     packages.setdefault(match[1].replace("_", "-").lower(), match[2])
     ordered = dict(sorted(packages.items()))
-    python, machine = platform.python_version(), f"{sys.platform}-{platform.machine()}"
+    python, machine = sys.version.split()[0], f"{sys.platform}-{os.uname().machine}"
     return Environment(
         python=python,
         platform=machine,
