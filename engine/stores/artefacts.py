@@ -6,7 +6,7 @@
     staging/                    work in progress; corrupt/: copies that failed verification, for a person to look at
 
 Enters: staged folders from the executor. Leaves: verified folders for nodes. The manifest is written before the folder
-is renamed into place: a folder without one is damage, a manifest without a folder is an artefact that never came to be.
+is renamed into place, and made again from it when a power cut took it; without a folder it is an artefact that never came to be.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from engine.stores.disk import (
     remove_tree,
     write_whole,
 )
-from engine.stores.sealing import Manifest, find_damage, read_manifest, seal
+from engine.stores.sealing import Manifest, find_damage, read_manifest, seal, write_manifest
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOUCH_SECONDS = 3600.0  # how stale the time of last use may be; it only has to keep `collect_garbage` away
 _PLACE_ATTEMPTS = 4
-_NO_MANIFEST = "its manifest is missing or damaged"
+_NO_MANIFEST = "its files are not those that were sealed"
 
 
 class ActionFile(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class LocalArtefactStore:
         folder = self._folder(_checked(digest))
         with explained("read the artefact", folder):
             inode = self._inode(digest)
-            manifest = read_manifest(self._manifest(digest), digest)
+            manifest = self._contents(digest)
             damage = _NO_MANIFEST if manifest is None else find_damage(folder, manifest)
         if damage is not None:
             raise self._damaged(digest, inode, damage)
@@ -123,7 +123,7 @@ class LocalArtefactStore:
         path = self._folder(_checked(digest)) / name
         with explained("read the artefact", path):
             inode = self._inode(digest)
-            manifest = read_manifest(self._manifest(digest), digest)
+            manifest = self._contents(digest)
             if manifest is None:
                 raise self._damaged(digest, inode, _NO_MANIFEST)
             if name not in manifest:
@@ -161,7 +161,7 @@ class LocalArtefactStore:
         """
         if not _DIGEST.fullmatch(digest):
             return False
-        manifest = read_manifest(self._manifest(digest), digest)
+        manifest = self._contents(digest)
         if manifest is None:
             return False
         folder = str(self._folder(digest))
@@ -255,7 +255,7 @@ class LocalArtefactStore:
         return mtime(manifest if manifest.exists() else self._folder(content))
 
     def _size(self, content: str) -> int:
-        return sum(entry.size for entry in (read_manifest(self._manifest(content), content) or {}).values())
+        return sum(entry.size for entry in (self._contents(content) or {}).values())
 
     def collect_garbage(self, keep: Collection[str], older_than: float) -> int:
         """Delete artefacts not in `keep` that nobody used for `older_than` seconds, and their actions; gives how many.
@@ -281,7 +281,7 @@ class LocalArtefactStore:
                 if self.exists(content):
                     os.utime(record)
                     return fsync_folder(folder.parent)
-                write_whole(record, canonical_json(msgspec.to_builtins(manifest)))
+                write_manifest(record, manifest)
                 try:
                     staged.rename(folder)
                 except OSError as error:
@@ -324,6 +324,9 @@ class LocalArtefactStore:
             manifest.unlink(missing_ok=True)
         remove_tree(trash)
         return True
+
+    def _contents(self, content: str) -> Manifest | None:
+        return read_manifest(self._manifest(content), self._folder(content), content)
 
     def _touch(self, content: str) -> None:
         """Note the use; a store that cannot be written to is not garbage-collected either."""

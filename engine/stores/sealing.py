@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import StoreError
-from engine.stores.disk import fsync_folder, has_digest
+from engine.keys import canonical_json, digest, digest_file
+from engine.stores.disk import fsync_folder, has_digest, write_whole
 
 _BLOCK = 1 << 20
 
@@ -29,14 +31,36 @@ Manifest = dict[str, FileEntry]
 _decoder = msgspec.json.Decoder(Manifest)
 
 
-def read_manifest(path: Path, content: str) -> Manifest | None:
-    """Read the manifest that hashes to `content`; `None` when it is missing or damaged."""
+def read_manifest(path: Path, folder: Path, content: str) -> Manifest | None:
+    """Give the manifest that hashes to `content`; made again from the folder when its file is missing or damaged.
+
+    `None` when the folder holds something else, or is not there. Raises `OSError`.
+    """
     try:
         data = path.read_bytes()
-        found = _decoder.decode(data)
+        if hashlib.sha256(data).hexdigest() == content:
+            return _decoder.decode(data)
     except (FileNotFoundError, msgspec.DecodeError):
+        pass
+    return _restore(path, folder, content) if folder.is_dir() else None
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest whole; it is not flushed, since it can be made again. Raises `OSError`."""
+    write_whole(path, canonical_json(msgspec.to_builtins(manifest)), sync=False)
+
+
+def _restore(path: Path, folder: Path, content: str) -> Manifest | None:
+    """Hash all files: the folder's name says whether they are what was sealed."""
+    files = [item for item in folder.rglob("*") if not item.is_dir()]
+    if any(item.is_symlink() for item in files):
         return None
-    return found if hashlib.sha256(data).hexdigest() == content else None
+    found = {_relative_name(item, folder): FileEntry(digest_file(item), item.stat().st_size) for item in files}
+    if digest(msgspec.to_builtins(found)) != content:
+        return None
+    with suppress(OSError):  # a store that cannot be written to can be read
+        write_manifest(path, found)
+    return found
 
 
 def seal(staged: Path) -> Manifest:
