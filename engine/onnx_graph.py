@@ -79,6 +79,17 @@ class Graph:
         self._made += 1
         return f"{self._prefix}_{self._made}"
 
+    def model_of_scores(self, score: str, task: str, width: int, outputs: int) -> bytes:
+        """Close the graph of a boosted model: raw scores (n, outputs) become what its task predicts; raises as `model`."""
+        if task == "multiclass":
+            self.add("Softmax", [score], names=["prediction"], axis=1)
+            return self.model(width, outputs)
+        if task == "quantile":
+            self.sorted_rows(score, outputs, "prediction")
+            return self.model(width, outputs)
+        self.reshape(self.one("Sigmoid", [score]) if task == "binary" else score, [-1], "prediction")
+        return self.model(width, None)
+
     def model(self, width: int, outputs: int | None) -> bytes:
         """Close the graph: `x` of so many columns to `prediction`, (n,) or (n, outputs); raises `UsageError` for one that is wrong."""
         import onnx  # noqa: PLC0415 - an extra, needed here only

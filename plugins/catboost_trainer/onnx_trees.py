@@ -26,19 +26,12 @@ def trees_to_onnx(model: Mapping[str, Any], document: Mapping[str, Any]) -> byte
     for tree in model.get("trees", ()):
         for target in range(outputs):
             trees.root(_grow(trees, tree, above, target))
-    graph, width = Graph(), len(document["columns"])
+    graph = Graph()
     sums = trees.write(graph, graph.single_precision(graph.bounded("x", _MOST)), outputs)
     scale, bias = model["scale_and_bias"]
     scaled = graph.one("Mul", [sums, graph.constant(float(scale))])
     score = graph.one("Add", [scaled, graph.constant([[float(value) for value in bias]])])
-    if task == "multiclass":
-        graph.add("Softmax", [score], names=["prediction"], axis=1)
-        return graph.model(width, outputs)
-    if task == "quantile":
-        graph.sorted_rows(score, outputs, "prediction")
-        return graph.model(width, outputs)
-    graph.reshape(graph.one("Sigmoid", [score]) if task == "binary" else score, [-1], "prediction")
-    return graph.model(width, None)
+    return graph.model_of_scores(score, task, len(document["columns"]), outputs)
 
 
 def _missing_above(model: Mapping[str, Any]) -> frozenset[int]:

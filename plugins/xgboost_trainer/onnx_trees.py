@@ -32,15 +32,7 @@ def trees_to_onnx(content: bytes, document: Mapping[str, Any]) -> bytes:
     rows = graph.single_precision(graph.bounded("x", float(np.finfo(np.float32).max)))
     sums = trees.write(graph, rows, outputs)
     score = graph.one("Add", [sums, graph.constant([_base(learner, task, outputs)])])
-    width = len(document["columns"])
-    if task == "multiclass":
-        graph.add("Softmax", [score], names=["prediction"], axis=1)
-        return graph.model(width, outputs)
-    if task == "quantile":
-        graph.sorted_rows(score, outputs, "prediction")
-        return graph.model(width, outputs)
-    graph.reshape(graph.one("Sigmoid", [score]) if task == "binary" else score, [-1], "prediction")
-    return graph.model(width, None)
+    return graph.model_of_scores(score, task, len(document["columns"]), outputs)
 
 
 def _check(tree: Mapping[str, Any]) -> None:
