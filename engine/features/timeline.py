@@ -20,6 +20,7 @@ FOREVER = 2**62
 LONGEST = 2**61
 UNTIL = "\x00until"
 """A column of rows whose versions lie elsewhere: the last moment at which each is its id's latest."""
+_SLICE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
     if as_of is not None:
         rows, available = rows.filter(available <= as_of), available[available <= as_of]
     ids = rows[source.id] if source.id else None
-    versions = not settled and ids is not None and ids.n_unique() < rows.height
+    versions = not settled and ids is not None and not is_rising(ids) and ids.n_unique() < rows.height
     if versions or not is_in_order(rows, source.time, source.id):
         order = _total_order(source, rows, available)
         rows, available = rows[order], available[order]
@@ -80,7 +81,21 @@ def is_in_order(rows: pl.DataFrame, time: str, id_: str | None) -> bool:
     later = moment > before
     if id_ is not None:
         later |= (moment == before) & (pl.col(id_) >= pl.col(id_).shift())
-    return bool(rows.select(later.slice(1).all(ignore_nulls=False)).item())
+    return _everywhere(rows.select({time, id_ or time}), later)
+
+
+def is_rising(values: pl.Series) -> bool:
+    """Say whether every value is greater than the one before, so that none comes twice: cheaper than counting them."""
+    value = pl.col(values.name)
+    return _everywhere(values.to_frame(), value > value.shift())
+
+
+def _everywhere(rows: pl.DataFrame, holds: pl.Expr) -> bool:
+    """Say whether a condition on a row and the one before it holds from the second row on, in the memory of some of them."""
+    starts = range(0, max(rows.height - 1, 1), _SLICE)
+    return all(
+        rows[start : start + _SLICE + 1].select(holds.slice(1).all(ignore_nulls=False)).item() for start in starts
+    )
 
 
 def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> Ints:
