@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
@@ -127,6 +127,12 @@ def load_catalogue(root: Path, plugins: tuple[str, ...]) -> Catalogue:
         owner = sys.modules[module.__module__] if callable(module) else module
         loaded += _contributions(point.name, owner, _digest_module(owner))
     return Catalogue(loaded)
+
+
+@lru_cache(maxsize=4)
+def keep_catalogue(root: Path, plugins: tuple[str, ...]) -> Catalogue:
+    """As `load_catalogue`, once a process: for bodies, whose process serves one state of the code and reads it anew for another."""
+    return load_catalogue(root, plugins)
 
 
 @cache

@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from engine.backtest.history import Models, read_rows
-from engine.components import load_catalogue
+from engine.components import keep_catalogue
 from engine.contracts import Artefact, Evidence, Gate, Scores, Work
 from engine.evaluation.evaluate import evaluate_scores
 from engine.evaluation.names import choose_metrics
@@ -127,7 +127,7 @@ class Court:
 def rule_neighbours(work: Work) -> Mapping[str, Json]:
     """Judge the challenger of a moment against the model of the moment before; leaves `ruling.json`. The body of a node."""
     settings: Any = work.settings
-    models = Models(work.inputs, load_catalogue(work.place.root, work.place.plugins), read_rows(work.inputs["rows"]))
+    models = Models(work.inputs, keep_catalogue(work.place.root, work.place.plugins), read_rows(work.inputs["rows"]))
     challenger, champion = settings["challenger"], settings["champion"]
     found = Court(settings, work.inputs, models).rule(challenger, champion)
     document: dict[str, Json] = {"challenger": challenger, "champion": champion, "verdict": found.verdict}

@@ -131,9 +131,9 @@ def _prepare(message: Prepare) -> None:
 
 def _prewarm(message: Prepare) -> None:
     with suppress(Exception):
-        from engine.components import load_catalogue  # noqa: PLC0415 - beside the first work
+        from engine.components import keep_catalogue  # noqa: PLC0415 - beside the first work
 
-        catalogue = load_catalogue(Path(message.root), message.plugins)
+        catalogue = keep_catalogue(Path(message.root), message.plugins)
         for role, name in message.components:
             with suppress(Exception):
                 catalogue.get(role, name).prewarm()  # type: ignore[arg-type]

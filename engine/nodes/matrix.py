@@ -80,7 +80,11 @@ class LoadedModel:
 
     def score(self, rows: pl.DataFrame) -> np.ndarray:
         """Predict for rows of this model's own raw features; (n,) or (n, k) float64, as `Predictor` says."""
-        return self.predictor.predict(to_matrix(self.program, self.fitted, rows, self.columns).x)
+        return self.predictor.predict(self.matrix(rows))
+
+    def matrix(self, rows: pl.DataFrame) -> np.ndarray:
+        """Encode rows of this model's own raw features to what its predictor takes, (n, columns) float64."""
+        return to_matrix(self.program, self.fitted, rows, self.columns).x
 
 
 def load_model(folder: Path, catalogue: Catalogue) -> LoadedModel:

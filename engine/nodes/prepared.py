@@ -24,7 +24,7 @@ from engine.nodes.profile import profile_of
 from engine.nodes.target import class_weights, fit_target, group_ids, weigh
 
 FITTED_PARTS = ("train", "validation", "calibration")
-_MOST_BYTES = 1 << 30  # larger matrices are not kept: the next node may need the memory
+MOST_BYTES = 1 << 30  # larger matrices are not kept: the next node may need the memory
 _STEPS = 1_000_000
 _OF_TARGET = ("task", "classes", "quantiles", "group", "weight", "class_weight", "calibration")
 
@@ -77,7 +77,7 @@ def prepare_rows(work: Work, program: FeatureProgram, columns: Sequence[str]) ->
     if key not in _KEPT:
         _KEPT.clear()
         prepared = _prepare(work, program, columns, key)
-        if prepared.train.x.nbytes + prepared.held.x.nbytes > _MOST_BYTES:
+        if prepared.train.x.nbytes + prepared.held.x.nbytes > MOST_BYTES:
             return prepared
         _KEPT[key] = prepared
     return _KEPT[key]

@@ -37,6 +37,7 @@ _OBJECTIVES = {
 }
 _MODEL, _COLUMNS, _LEVELS = "model.txt", "columns.json", "quantiles.json"
 
+_PARSED: dict[tuple[bytes, ...], list[Any]] = {}  # the last one: what was trained is explained, and then scored
 _LARGE_BATCH, _FEW = 10_000, 32
 # Always set, and never by the user.
 FIXED: Mapping[str, Any] = {"deterministic": True, "force_col_wise": True, "use_quantized_grad": False, "verbosity": -1}
@@ -284,10 +285,14 @@ def _read_boosters(files: Mapping[str, bytes]) -> list[Any]:
     if lacking:
         raise IntegrityError(f"the model lacks {', '.join(sorted(lacking))}")
     names = [_MODEL, *sorted((name for name in files if re.fullmatch(r"model_\d+\.txt", name)), key=_place)]
+    texts = tuple(files[name] for name in names)
     try:
-        return [lightgbm.Booster(model_str=files[name].decode()) for name in names]
+        boosters = _PARSED.get(texts) or [lightgbm.Booster(model_str=text.decode()) for text in texts]
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
         raise IntegrityError(f"the model's text cannot be parsed: {error}") from error
+    _PARSED.clear()
+    _PARSED[texts] = boosters
+    return boosters
 
 
 def _place(name: str) -> int:
