@@ -1,6 +1,6 @@
 """A sweep against plain Hydra `-m` jobs of the same bodies, and a trial against a bare `lgb.train`; one JSON object.
 
-    python benchmarks/sweep.py [--trials 16] [--rows 60000] [--clicks 20] [--rounds 150]
+    python benchmarks/sweep.py [--trials 16] [--rows 80000] [--clicks 15] [--rounds 150]
 
 The pipeline is made here: orders, and for each of them `--clicks` clicks before, looked at through many windows, so that
 features cost at least three trainings. Both sides start from nothing; the bound N(F+T)/(F+NT) is made of the plain jobs' own
@@ -10,6 +10,7 @@ seconds.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -20,6 +21,10 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from engine.dag import ancestors
 
 HERE = Path(__file__).resolve().parent
 ENGINE = str(Path(sys.executable).with_name("engine"))
@@ -106,52 +111,77 @@ def timed(words: list[str], cwd: Path) -> tuple[float, str]:
     return time.perf_counter() - since, done.stdout
 
 
-def bare(answer: dict[str, Any], root: Path) -> list[float]:
-    """Train each trial's trees with `lgb.train` on its own rows, binned beforehand, on one thread; gives seconds each."""
-    import importlib
+def beside_bare(answer: dict[str, Any], root: Path) -> list[tuple[float, float]]:
+    """Each trial's nodes once more, on one thread, and right after it a bare `lgb.train` of the same trees; seconds of both.
 
-    import lightgbm
-    import msgspec
-
-    from engine.components import load_catalogue
-    from engine.contracts import Artefact, FitRequest, Place, Work
-    from engine.features.program import FeatureProgram
+    The bare training gets the trial's own rows, binned beforehand. Side by side in time, since machines change their speed.
+    """
+    from engine.contracts import Place
+    from engine.execute.request import ExecuteRequest
+    from engine.execute.run import execute
     from engine.locations import Stores
-    from engine.nodes.prepared import prepare_rows
+    from engine.nodes import BODIES
     from engine.project import Project
     from engine.runs import RunFolder
     from engine.spec import SettingsSpec
 
     store = Stores(Project(root), SettingsSpec()).artefacts
-    seconds = []
-    for trial in answer["trials"]:
-        folder = RunFolder(root / "runs" / trial["run_id"])
-        outputs = {node.name: node.output for node in folder.read_record().nodes if node.output}
-        config = folder.read_config()
+    numbered = {trial["number"]: trial["run_id"] for trial in answer["trials"]}
+    found = []
+    for number in (0, *sorted(numbered)):  # the first once to warm up
+        folder = RunFolder(root / "runs" / numbered[number])
+        config, plan = folder.read_config(), folder.read_plan()
         plugins = (*config["plugins"], *config.get("extra_plugins", ()))
-        node = folder.read_plan().node("train")
-        inputs = {role: Artefact(store.open(outputs[name].digest), outputs[name].digest, outputs[name].notes)
-                  for role, name in node.inputs.items()}  # fmt: skip
-        place = Place(root, "", str(store.root), plugins, 1, "bare")
-        work = Work("train", node.settings, inputs, root, place, lambda *_: None)
-        rows = prepare_rows(work, FeatureProgram.from_json(node.settings["program"]), node.settings["columns"])
-        component = load_catalogue(root, plugins).get("trainer", "lightgbm")
-        trainer: Any = component.build(msgspec.convert(node.settings["params"], component.params))
-        fit = FitRequest("binary", node.settings["seed"], 1, lambda *_: None)
-        settings = trainer._settings("binary", rows.train, fit)  # noqa: SLF001 - the very ones that the trial trained with
-        binning = importlib.import_module(type(trainer).__module__.rpartition(".")[0] + ".binning")
-        data = binning.bin_rows(rows.train, rows.held, settings, by_category=True).rows.construct()
-        since = time.perf_counter()
-        lightgbm.train(settings, data)
-        seconds.append(time.perf_counter() - since)
-    return seconds
+        wanted = ancestors(plan.edges, ["tune"])
+        plan = msgspec.structs.replace(plan, nodes=tuple(node for node in plan.nodes if node.name in wanted))
+        place = Place(root, str(root / ".plumbline" / "snapshots"), str(store.root), plugins, 1, "beside")
+        request = ExecuteRequest(bodies=BODIES, threads=1, force={"train": "", "tune": ""})
+        results = {result.name: result for result in execute(plan, request, place, store, Deaf())}
+        if wrong := [result.name for result in results.values() if result.state not in {"ran", "cached"}]:
+            raise SystemExit(f"{wrong} did not end well")
+        ran = [result for result in results.values() if result.state == "ran"]
+        if {result.name for result in ran} != {"train", "tune"}:
+            raise SystemExit(f"{[result.name for result in ran]} ran, where train and tune were to")
+        inputs = {role: results[name].output for role, name in plan.node("train").inputs.items()}
+        found.append((sum(result.seconds for result in ran), bare(plan.node("train").settings, inputs, place, store)))
+    return found[1:]
+
+
+def bare(settings: Any, inputs: dict[str, Any], place: Any, store: Any) -> float:
+    """Train the trees of a `train` node on rows that are binned already; gives seconds."""
+    import lightgbm
+
+    from engine.components import keep_catalogue
+    from engine.contracts import Artefact, FitRequest, Work
+    from engine.features.program import FeatureProgram
+    from engine.nodes.prepared import prepare_rows
+
+    held = {role: Artefact(store.open(item.digest), item.digest, item.notes) for role, item in inputs.items()}
+    work = Work("train", settings, held, place.root, place, lambda *_: None)
+    rows = prepare_rows(work, FeatureProgram.from_json(settings["program"]), settings["columns"])
+    component = keep_catalogue(place.root, place.plugins).get("trainer", "lightgbm")
+    trainer: Any = component.build(msgspec.convert(settings["params"], component.params))
+    fit = FitRequest("binary", settings["seed"], 1, lambda *_: None)
+    trees = trainer._settings("binary", rows.train, fit)  # noqa: SLF001 - the very ones that the trial trained with
+    binning = importlib.import_module(type(trainer).__module__.rpartition(".")[0] + ".binning")
+    data = binning.bin_rows(rows.train, rows.held, trees, by_category=True).rows.construct()
+    since = time.perf_counter()
+    lightgbm.train(trees, data)
+    return time.perf_counter() - since
+
+
+class Deaf:
+    """Nobody watches."""
+
+    def on_event(self, event: object) -> None:
+        """Forget it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--clicks", type=int, default=20, help="clicks an order")
+    parser.add_argument("--rows", type=int, default=80_000)
+    parser.add_argument("--clicks", type=int, default=15, help="clicks an order")
     parser.add_argument("--rounds", type=int, default=150)
     asked = parser.parse_args()
     leaves = ",".join(str(8 + 3 * index) for index in range(asked.trials))
@@ -174,20 +204,14 @@ def main() -> None:
         ran = Counter(
             item["node"] for item in map(json.loads, lines) if item["event"] == "node" and item["state"] == "ran"
         )
-        words = ["sweep.workers=1", "execute.threads=1", "train.seed=1", "--json", "-q"]
-        alone, single = timed(
-            [ENGINE, "run", "-m", "pipeline=heavy", f"train.params.num_leaves={leaves}", *words], root
-        )
-        one_by_one = json.loads(single)
-        own = {trial["number"]: trial["seconds"] for trial in one_by_one["trials"]}
-        floor = bare(one_by_one, root)
+        pairs = beside_bare(answer, root)
         print(json.dumps({
             "trials": n, "features_seconds": round(f, 2), "training_seconds": round(t, 2), "features_over_training": round(f / t, 2),
             "plain_seconds": round(plain, 1), "sweep_seconds": round(ours, 1), "speedup": round(plain / ours, 2), "bound": round(bound, 2),
             "share_of_bound": round(plain / ours / bound, 3), "most_executions_of_a_node": max(ran.values()),
-            "sweep_seconds_one_by_one": round(alone, 1),
-            "trial_over_bare_lgb_train": round(statistics.median(own[number] / bare for number, bare in enumerate(floor)), 3),
-            "bare_seconds": round(statistics.median(floor), 3),
+            "trial_over_bare_lgb_train": round(statistics.median(trial / floor for trial, floor in pairs), 3),
+            "trial_seconds": round(statistics.median(trial for trial, _ in pairs), 3),
+            "bare_seconds": round(statistics.median(floor for _, floor in pairs), 3),
         }, indent=2))  # fmt: skip
 
 

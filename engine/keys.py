@@ -16,6 +16,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | tuple[Json, ...] | Ma
 
 KEY_SCHEME = 1
 _BLOCK = 1 << 20
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def canonical_json(value: Json) -> bytes:
@@ -53,13 +54,17 @@ def digest_file(path: Path) -> str:
 
 def _refuse_lossy(value: Json) -> None:
     """Refuse what `json.dumps` would quietly rewrite: a key that is not a string, a type that is not JSON."""
+    if type(value) in _PLAIN:  # nearly all there is
+        return
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"a key of canonical JSON is a string, not {key!r}")
-            _refuse_lossy(item)
+            if type(item) not in _PLAIN:
+                _refuse_lossy(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_lossy(item)
-    elif value is not None and not isinstance(value, bool | int | float | str):
+            if type(item) not in _PLAIN:
+                _refuse_lossy(item)
+    elif not isinstance(value, int | float | str):
         raise TypeError(f"not JSON: {type(value).__name__}")

@@ -257,7 +257,8 @@ def normalise(text: str) -> str:
     '[seed: 1]\n[verbosity: -1]\n'
     """
     places = "num_threads|machines|local_listen_port|time_out|num_machines|pre_partition|tree_learner"
-    return re.sub(rf"^\[(?:{places}): .*\]\n", "", text, flags=re.MULTILINE)
+    trees, heading, parameters = text.rpartition("\nparameters:\n")  # of megabytes of trees, no line is looked at
+    return trees + heading + re.sub(rf"^\[(?:{places}): .*\]\n", "", parameters, flags=re.MULTILINE)
 
 
 def put_documents(names: Sequence[str], quantiles: Sequence[float]) -> dict[str, bytes]:
