@@ -27,7 +27,8 @@ _FLOATS = (pl.Float32, pl.Float64)
 class Ingested:
     """Rows as declared. `not_finite`, `not_castable` and `not_quantisable` count values made null, by column.
 
-    `lost` shows the first values that were not castable, with their rows counted from 1.
+    `lost` shows the first values that were not castable, with their rows counted from 1; `repeated` counts copies that were
+    dropped.
     """
 
     frame: pl.DataFrame
@@ -36,6 +37,7 @@ class Ingested:
     not_castable: Mapping[str, int]
     not_quantisable: Mapping[str, int]
     lost: Mapping[str, tuple[Mapping[str, str], ...]] = field(default_factory=dict)
+    repeated: int = 0
 
 
 def apply_source(program: SourceProgram, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 
 from engine.features.expression import check, columns_of, parse
 from engine.features.lowering import Lowered, evaluate, lower
+from engine.features.timeline import is_rising
 from engine.nodes.frames import collect
 from engine.spec import Expectation, SourceSpec
 
@@ -87,7 +88,9 @@ def _twice(frame: pl.DataFrame, spec: SourceSpec, id_: str) -> pl.Expr:
 
     The time is among them, so a duplicate lies in the same partition: a partition can be audited alone.
     """
-    if frame[id_].n_unique() == frame.height:  # by far the most frequent case, and much cheaper to see
+    if (
+        is_rising(frame[id_]) or frame[id_].n_unique() == frame.height
+    ):  # by far the most frequent case, and much cheaper to see
         return pl.lit(value=False)
     version = [name for name in (id_, spec.available.column, spec.time) if name]
     return pl.struct(version).is_duplicated() & pl.col(id_).is_not_null()

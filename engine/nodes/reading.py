@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +18,7 @@ from engine.contracts import PartedSource, Pin, Progress, Reading, Source
 from engine.errors import DataError, EngineError
 from engine.features.program import SourceProgram
 from engine.features.sources import Ingested, ingest_source
+from engine.features.timeline import is_rising
 from engine.nodes.audited import AuditRecord, PartRecord
 from engine.nodes.partitions import label_rows
 from engine.spec import SourceSpec
@@ -99,7 +100,8 @@ def _read_all(reader: Reader) -> Incoming:
     if told.rows == 0:
         raise DataError("no rows", hint="check its path; an empty source is never published")
     ingested = ingest_source(reader.program, pl.concat(frames))
-    return Incoming(ingested.frame, ingested)
+    frame = _each_once(ingested.frame, reader.spec.id)
+    return Incoming(frame, replace(ingested, repeated=ingested.frame.height - frame.height))
 
 
 def read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
@@ -138,7 +140,16 @@ def _read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
     kept = tuple(sorted(known.partitions.keys() - touched)) if known is not None else ()
     if not frame.height and not kept:
         raise DataError("no rows", hint="check its path; an empty source is never published")
-    return Incoming(frame, _together(frame, read.values()), parts, kept)
+    single = _each_once(frame, reader.spec.id)
+    losses = replace(_together(single, read.values()), repeated=frame.height - single.height)
+    return Incoming(single, losses, parts, kept)
+
+
+def _each_once(frame: pl.DataFrame, id_: str | None) -> pl.DataFrame:
+    """Keep the first of rows that are the same in every column, id included: whoever delivers at least once sends such copies."""
+    if id_ is None or is_rising(frame[id_]) or frame[id_].n_unique() == frame.height:
+        return frame
+    return frame.filter(pl.struct(pl.all()).is_first_distinct() | pl.col(id_).is_null())
 
 
 def _labels_of(frame: pl.DataFrame, spec: SourceSpec) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def audit(frame: pl.DataFrame, spec: SourceSpec, name: str, around: Surroundings
 
 
 def tell_losses(report: ValidationReport, ingested: Ingested, columns: Mapping[str, str]) -> ValidationReport:
-    """Add what became null on the way in: text that is not of its declared type blocks, NaN and infinities are told."""
+    """Add what was lost on the way in: text that is not of its declared type blocks; NaN, infinities and copies are told."""
     told = [
         (f"{name} is {columns.get(name, 'as derived')}", "block", count, name)
         for name, count in ingested.not_castable.items()
@@ -135,7 +135,19 @@ def tell_losses(report: ValidationReport, ingested: Ingested, columns: Mapping[s
         )
         for rule, severity, count, name in told
     )
-    return msgspec.structs.replace(report, findings=(*lost, *report.findings))
+    copies = (_tell_copies(ingested),) if ingested.repeated else ()
+    return msgspec.structs.replace(report, findings=(*lost, *copies, *report.findings))
+
+
+def _tell_copies(ingested: Ingested) -> ValidationFinding:
+    return ValidationFinding(
+        rule="rows come once",
+        status="fail",
+        severity="warn",
+        failed=ingested.repeated,
+        checked=ingested.rows_read,
+        observed=f"{ingested.repeated:,} of {ingested.rows_read:,} rows are copies of another one, and were dropped",
+    )
 
 
 def judge_again(report: ValidationReport, spec: SourceSpec, newest: datetime | None, now: datetime) -> ValidationReport:

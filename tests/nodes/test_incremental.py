@@ -54,6 +54,14 @@ def opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+def test_a_file_that_delivers_rows_again_changes_nothing(events: Bench) -> None:
+    first = events.ingest("events")
+    events.write("in/04.csv", day(2, 1, 2))
+    again = events.ingest("events")
+    assert (again.source, again.notes["commit"]) == (first.source, first.notes["commit"])
+    assert again.failed["rows come once"]["failed"] == 2
+
+
 def test_only_new_files_are_read_and_only_their_partitions_written(events: Bench, opened: list[str]) -> None:
     assert events.ingest("events").source["rows"] == 9
     opened.clear()

@@ -77,6 +77,27 @@ def test_the_same_rows_in_other_bytes_make_no_commit(visits: Bench) -> None:
     assert visits.store.resolve(REPO, "main") == head
 
 
+def test_copies_of_a_row_are_dropped_and_counted(visits: Bench) -> None:
+    """Whoever delivers at least once sends some rows twice: in one file, or in another."""
+    visits.ingest("visits")
+    head = visits.store.resolve(REPO, "main")
+    lines = rows(1, 2, 3).splitlines(keepends=True)
+    visits.write("visits.csv", "".join([*lines, *lines[3:5]]))
+    visits.write("visits-late.csv", lines[0] + lines[7])
+    again = visits.ingest("visits")
+    assert again.source["rows"] == 60
+    assert visits.store.resolve(REPO, "main") == head
+    told = again.failed["rows come once"]
+    assert (told["severity"], told["failed"], told["checked"]) == ("warn", 3, 63)
+
+
+def test_two_rows_under_one_id_are_no_copies(visits: Bench) -> None:
+    lines = rows(1, 2, 3).splitlines(keepends=True)
+    visits.write("visits.csv", "".join([*lines, lines[3].replace(",2.0,", ",2.5,")]))
+    with pytest.raises(DataError, match="id names one row of each version: 2 of 61 rows"):
+        visits.ingest("visits")
+
+
 def test_only_changed_partitions_are_written_and_vanished_ones_removed(visits: Bench) -> None:
     visits.ingest("visits")
     before = visits.objects()
