@@ -18,7 +18,7 @@ from engine.components import Catalogue
 from engine.contracts import Artefact
 from engine.nodes.features import EVENT_TIME, ROW_ID
 from engine.nodes.frames import read_document, read_frame
-from engine.nodes.matrix import LoadedModel, load_model
+from engine.nodes.matrix import LoadedModel, learnt_rows, load_model
 from engine.nodes.target import encode_label
 
 
@@ -92,7 +92,7 @@ class Models:
     def trained_on(self, index: int, rows: pl.DataFrame) -> int:
         """Count the rows that the model of a moment was trained on, or stopped by."""
         hashes = np.load(self.model(index).folder / "trained_on.npy", allow_pickle=False)
-        return int(np.isin(rows[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), hashes).sum())
+        return int(learnt_rows(rows[ROW_ID], hashes).sum())
 
     def labels(self, index: int, rows: pl.DataFrame) -> np.ndarray:
         """Give labels as the model of a moment sees them, (n,) float64."""

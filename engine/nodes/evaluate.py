@@ -26,7 +26,7 @@ from engine.features.program import FeatureProgram
 from engine.keys import Json
 from engine.nodes.features import EVENT_TIME, LABEL, ROW_ID, read_history
 from engine.nodes.frames import write_document, write_frame
-from engine.nodes.matrix import LoadedModel, load_model, read_parts, row_hashes
+from engine.nodes.matrix import LoadedModel, learnt_rows, load_model, read_parts
 from engine.nodes.target import encode_label, group_ids
 from engine.package_format import check_readable
 from engine.spec import EvaluateSpec
@@ -112,7 +112,7 @@ def _refused(work: Work, rows: pl.DataFrame) -> dict[str, str]:
 def _seen(folder: Path, rows: pl.DataFrame) -> int:
     """Count the rows that a model was trained on, or stopped by."""
     trained_on = np.load(folder / "trained_on.npy", allow_pickle=False)
-    return int(np.isin(row_hashes(rows[ROW_ID]), trained_on, assume_unique=True).sum())
+    return int(learnt_rows(rows[ROW_ID], trained_on).sum())
 
 
 def _own_features(work: Work, program: FeatureProgram, rows: pl.DataFrame) -> pl.DataFrame:

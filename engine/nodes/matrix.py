@@ -106,4 +106,17 @@ def load_model(folder: Path, catalogue: Catalogue) -> LoadedModel:
 
 def row_hashes(ids: pl.Series) -> Any:
     """Hash row ids to 64 bits, sorted: enough to tell whether a model was trained on a row."""
-    return ids.cast(pl.String).hash(seed=0).unique().sort().to_numpy()
+    return _hashed(ids).unique().sort().to_numpy()
+
+
+def learnt_rows(ids: pl.Series, hashes: np.ndarray) -> np.ndarray:
+    """Say which rows a model was trained on, (n,) bool: `hashes` are its `trained_on.npy`, as `row_hashes` gave them."""
+    own = _hashed(ids).to_numpy()
+    if not len(hashes):
+        return np.zeros(len(own), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(hashes, own), len(hashes) - 1)
+    return np.asarray(hashes[places] == own)
+
+
+def _hashed(ids: pl.Series) -> pl.Series:
+    return ids.cast(pl.String).hash(seed=0)

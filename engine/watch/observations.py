@@ -19,7 +19,7 @@ import polars as pl
 from engine.api import Declared
 from engine.errors import DataError, EngineError, NotFoundError, UsageError
 from engine.locations import Stores
-from engine.nodes.matrix import LoadedModel, load_model
+from engine.nodes.matrix import LoadedModel, learnt_rows, load_model
 from engine.records import ModelVersion, RunRecord
 from engine.watch.observed import KNOWN_AT, LABEL, PREDICTION, ROW_ID, TIME
 
@@ -133,7 +133,7 @@ def _of_run(
     part = pl.read_parquet(stores.artefacts.open(outputs["split"].digest) / "split.parquet")["part"]
     rows = scored(rows, loaded).with_columns(part.alias("\x00part")).sort(TIME, maintain_order=True)
     hashes = np.load(loaded.folder / "trained_on.npy", allow_pickle=False)
-    seen = pl.Series(np.isin(rows[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), hashes))
+    seen = pl.Series(learnt_rows(rows[ROW_ID], hashes))
     trained, held, watched = (
         rows.filter(chosen).drop("\x00part")
         for chosen in (
@@ -162,7 +162,7 @@ def _newer(fresh: pl.DataFrame, rows: pl.DataFrame, watched: pl.DataFrame, seen_
     """Of a later run's rows, those to watch: the ones that are watched anyway, and those that came since."""
     used = rows.join(watched.select(ROW_ID), on=ROW_ID, how="anti").select(ROW_ID)
     kept = fresh.join(used, on=ROW_ID, how="anti", maintain_order="left")
-    learned = pl.Series(np.isin(kept[ROW_ID].cast(pl.String).hash(seed=0).to_numpy(), seen_hashes))
+    learned = pl.Series(learnt_rows(kept[ROW_ID], seen_hashes))
     return kept.filter(~learned)
 
 
