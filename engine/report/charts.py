@@ -127,7 +127,8 @@ def picture(title: str, description: str, height: float, parts: Sequence[Markup]
     """Frame a chart: a visible heading, which is also its accessible title, and a description."""
     heading = element("text", {"class": "heading", "x": 0, "y": 14}, text(shorten(title, width, 13.6)))
     described = element("desc", {}, text(description)) if description else NOTHING
-    attributes = {"class": "picture", "role": "img", "viewBox": f"0 0 {width:g} {height:.1f}"}
+    natural = f"--natural:{width:.0f}px"  # a page lets it grow a little: large letters read no better
+    attributes = {"class": "picture", "role": "img", "style": natural, "viewBox": f"0 0 {width:g} {height:.1f}"}
     return element("svg", attributes, element("title", {}, text(title)), described, heading, *parts)
 
 

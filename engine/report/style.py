@@ -138,7 +138,7 @@ pre{background:var(--panel);border:1px solid var(--line);border-radius:4px;paddi
 margin:10px 0;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere}
 pre.error{border-left:4px solid var(--bad)}
 figure{margin:0}
-figure svg{display:block;width:100%;height:auto}
+figure svg{display:block;width:100%;height:auto;max-width:calc(var(--natural)*1.5)}
 figcaption{font-size:13px;color:var(--soft);margin-top:4px;max-width:760px}
 .graph svg{margin:0 auto;max-width:var(--natural);min-width:calc(var(--natural)*.76)}
 .charts{display:grid;gap:22px 34px;margin:14px 0;grid-template-columns:repeat(auto-fit,minmax(290px,1fr))}

@@ -12,9 +12,10 @@ from engine.report.blocks import Column, Row, absent, code, figure, paragraph, s
 from engine.report.charts import ChartText, Series, line_chart
 from engine.report.comparison import scale
 from engine.report.document import Heading, render_document
-from engine.report.markup import NOTHING, Markup, join, text
+from engine.report.markup import NOTHING, Markup, text
 from engine.report.numbers import format_instant, format_number, format_seconds, plural
 from engine.report.parallel import Axis, parallel, read_axes, scatter, short_names
+from engine.report.results import group_charts
 from engine.report.rowcharts import Bar, bar_chart
 from engine.sweep_records import SweepRecord, TrialRecord
 
@@ -155,7 +156,8 @@ def _slices(record: SweepRecord) -> Markup:
         if len(axes) > _MOST_SLICES
         else NOTHING
     )
-    return section("slices", f"{up.name} by each parameter", join(pictures), rest)
+    grid = group_charts(pictures, "charts two")
+    return section("slices", f"{up.name} by each parameter", grid, rest)
 
 
 def _parallel(record: SweepRecord) -> Markup:
