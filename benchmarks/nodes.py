@@ -21,8 +21,8 @@ from engine.contracts import Place, Work
 from engine.execute.request import ExecuteRequest
 from engine.execute.run import execute
 from engine.keys import Json
+from engine.loop.running import Silent
 from engine.plan.model import ExecutionPlan, PlanNode
-from engine.records import Event
 from engine.stores.artefacts import LocalArtefactStore
 
 HERE = Path(__file__).resolve().parent
@@ -32,13 +32,6 @@ def trivial(work: Work) -> Mapping[str, Json]:
     """Write one word."""
     (work.out / "word").write_text(str(work.settings["word"]))
     return {}
-
-
-class Deaf:
-    """Nobody watches."""
-
-    def on_event(self, event: Event) -> None:
-        """Forget it."""
 
 
 def plan_of(size: int, salt: int) -> ExecutionPlan:
@@ -60,7 +53,7 @@ def timed(plan: ExecutionPlan, store: LocalArtefactStore, root: Path) -> float:
     request = ExecuteRequest(bodies={"trivial": "nodes:trivial"}, threads=1)
     place = Place(root, "", str(store.root), (), 1, "1")
     started = time.perf_counter()
-    results = execute(plan, request, place, store, Deaf())
+    results = execute(plan, request, place, store, Silent())
     spent = time.perf_counter() - started
     if failed := [result.error for result in results if result.state not in {"ran", "cached"}]:
         raise SystemExit(f"a node failed: {failed[0]}")

@@ -120,6 +120,7 @@ def beside_bare(answer: dict[str, Any], root: Path) -> list[tuple[float, float]]
     from engine.execute.request import ExecuteRequest
     from engine.execute.run import execute
     from engine.locations import Stores
+    from engine.loop.running import Silent
     from engine.nodes import BODIES
     from engine.project import Project
     from engine.runs import RunFolder
@@ -136,7 +137,7 @@ def beside_bare(answer: dict[str, Any], root: Path) -> list[tuple[float, float]]
         plan = msgspec.structs.replace(plan, nodes=tuple(node for node in plan.nodes if node.name in wanted))
         place = Place(root, str(root / ".plumbline" / "snapshots"), str(store.root), plugins, 1, "beside")
         request = ExecuteRequest(bodies=BODIES, threads=1, force={"train": "", "tune": ""})
-        results = {result.name: result for result in execute(plan, request, place, store, Deaf())}
+        results = {result.name: result for result in execute(plan, request, place, store, Silent())}
         if wrong := [result.name for result in results.values() if result.state not in {"ran", "cached"}]:
             raise SystemExit(f"{wrong} did not end well")
         ran = [result for result in results.values() if result.state == "ran"]
@@ -168,13 +169,6 @@ def bare(settings: Any, inputs: dict[str, Any], place: Any, store: Any) -> float
     since = time.perf_counter()
     lightgbm.train(trees, data)
     return time.perf_counter() - since
-
-
-class Deaf:
-    """Nobody watches."""
-
-    def on_event(self, event: object) -> None:
-        """Forget it."""
 
 
 def main() -> None:

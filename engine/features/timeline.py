@@ -59,7 +59,7 @@ def build_timeline(source: SourceProgram, frame: pl.DataFrame, as_of: int | None
     if as_of is not None:
         rows, available = rows.filter(available <= as_of), available[available <= as_of]
     ids = rows[source.id] if source.id else None
-    versions = not settled and ids is not None and not is_rising(ids) and ids.n_unique() < rows.height
+    versions = not settled and ids is not None and not comes_once(ids)
     if versions or not is_in_order(rows, source.time, source.id):
         order = _total_order(source, rows, available)
         rows, available = rows[order], available[order]
@@ -84,10 +84,10 @@ def is_in_order(rows: pl.DataFrame, time: str, id_: str | None) -> bool:
     return _everywhere(rows.select({time, id_ or time}), later)
 
 
-def is_rising(values: pl.Series) -> bool:
-    """Say whether every value is greater than the one before, so that none comes twice: cheaper than counting them."""
+def comes_once(values: pl.Series) -> bool:
+    """Say whether no value, null included, comes twice. Whether they rise is looked at first: cheaper than counting them."""
     value = pl.col(values.name)
-    return _everywhere(values.to_frame(), value > value.shift())
+    return _everywhere(values.to_frame(), value > value.shift()) or values.n_unique() == len(values)
 
 
 def _everywhere(rows: pl.DataFrame, holds: pl.Expr) -> bool:
@@ -101,7 +101,7 @@ def _everywhere(rows: pl.DataFrame, holds: pl.Expr) -> bool:
 def _total_order(source: SourceProgram, rows: pl.DataFrame, available: Ints) -> Ints:
     time, id_ = str(source.time), source.id
     by = [time] if id_ is None else [time, id_]
-    if id_ is None or rows[id_].null_count() or rows[id_].n_unique() < rows.height:
+    if id_ is None or rows[id_].null_count() or not comes_once(rows[id_]):
         rows = rows.drop(UNTIL, strict=False).with_columns(pl.Series("\x00available", available))
         by = list(dict.fromkeys([*by, "\x00available", *sorted(rows.columns)]))
     return rows.select(pl.arg_sort_by(by)).to_series().to_numpy().astype(np.int64)

@@ -15,7 +15,7 @@ import polars as pl
 
 from engine.features.expression import check, columns_of, parse
 from engine.features.lowering import Lowered, evaluate, lower
-from engine.features.timeline import is_rising
+from engine.features.timeline import comes_once
 from engine.nodes.frames import collect
 from engine.spec import Expectation, SourceSpec
 
@@ -88,9 +88,7 @@ def _twice(frame: pl.DataFrame, spec: SourceSpec, id_: str) -> pl.Expr:
 
     The time is among them, so a duplicate lies in the same partition: a partition can be audited alone.
     """
-    if (
-        is_rising(frame[id_]) or frame[id_].n_unique() == frame.height
-    ):  # by far the most frequent case, and much cheaper to see
+    if comes_once(frame[id_]):  # by far the most frequent case, and much cheaper to see
         return pl.lit(value=False)
     version = [name for name in (id_, spec.available.column, spec.time) if name]
     return pl.struct(version).is_duplicated() & pl.col(id_).is_not_null()
@@ -134,7 +132,7 @@ def _row_rules(
     column = pl.col(name)
     rules: list[tuple[str, pl.Expr, float]] = []
     if item.unique:
-        twice = column.is_duplicated() if frame[name].n_unique() < frame.height else pl.lit(value=False)
+        twice = pl.lit(value=False) if comes_once(frame[name]) else column.is_duplicated()
         if around.kept is not None:
             kept = collect(around.kept().select(name).unique(), "the partitions that stay")
             twice = twice | column.is_in(kept[name].implode())

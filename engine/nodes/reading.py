@@ -18,7 +18,7 @@ from engine.contracts import PartedSource, Pin, Progress, Reading, Source
 from engine.errors import DataError, EngineError
 from engine.features.program import SourceProgram
 from engine.features.sources import Ingested, ingest_source
-from engine.features.timeline import is_rising
+from engine.features.timeline import comes_once
 from engine.nodes.audited import AuditRecord, PartRecord
 from engine.nodes.partitions import label_rows
 from engine.spec import SourceSpec
@@ -147,7 +147,7 @@ def _read_changes(reader: Reader, known: AuditRecord | None) -> Incoming:
 
 def _each_once(frame: pl.DataFrame, id_: str | None) -> pl.DataFrame:
     """Keep the first of rows that are the same in every column, id included: whoever delivers at least once sends such copies."""
-    if id_ is None or is_rising(frame[id_]) or frame[id_].n_unique() == frame.height:
+    if id_ is None or comes_once(frame[id_]):
         return frame
     return frame.filter(pl.struct(pl.all()).is_first_distinct() | pl.col(id_).is_null())
 
