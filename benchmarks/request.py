@@ -28,6 +28,7 @@ from engine.features.prepared import prepare
 from engine.features.prepared_encoders import prepare_columns
 from engine.features.program import FeatureProgram, compile_program
 from engine.features.timestamps import TIMESTAMP
+from engine.modelling import ServingPredictor
 from engine.spec import FEATURE_KINDS, SourceSpec, SpineSpec
 
 KEYS, EVENTS, TREES, REQUESTS = 8, 1000, 500, 1000
@@ -128,7 +129,10 @@ def train(chance: np.random.Generator, width: int) -> Callable[[npt.NDArray[np.f
     y = (x[:, 0] + x[:, 1] * x[:, 2] + chance.normal(size=2_000) > 0).astype(float)
     rows = Matrix(x, y, tuple(f"column_{place}" for place in range(width)))
     files = trainer.train(rows, rows, FitRequest("binary", 1, 1, lambda *_: None))
-    return trainer.load(files).predict
+    predictor = trainer.load(files)
+    assert isinstance(predictor, ServingPredictor)
+    predictor.prepare()  # as a server does
+    return predictor.predict
 
 
 def main() -> None:
@@ -151,7 +155,7 @@ def main() -> None:
     ]
 
     def score(row: dict[str, Any], events: Any) -> float:
-        made = np.array([numbers(prepared.row(row, events))])
+        made = np.array([numbers(prepared.row(row, events))], dtype=np.float64)
         return float(predict(made)[0])
 
     def frames(row: dict[str, Any]) -> pl.DataFrame:

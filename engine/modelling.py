@@ -87,6 +87,15 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class ServingPredictor(Predictor, Protocol):
+    """A predictor that can be made quicker for a server's many small batches."""
+
+    def prepare(self) -> None:
+        """Make ready, once, before the first request; may take seconds, and changes no bit of any score."""
+        ...
+
+
 class Trainer(Protocol):
     """A learner. Training is bit-for-bit reproducible, for any number of threads."""
 

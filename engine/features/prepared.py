@@ -41,7 +41,8 @@ class _Asking:
     views: list[View | None]
 
 
-_Operation: TypeAlias = Callable[[Row, _Asking], Any]
+_Operation: TypeAlias = Callable[..., Any]
+"""A step of one row: of the row alone (a formula), or of the row and `_Asking`."""
 
 
 class Prepared:
@@ -51,11 +52,12 @@ class Prepared:
         self.program = program
         self.joins: tuple[Join, ...] = joins_of(program)
         steps = [step for step in program.steps if not isinstance(step, Encoded)]
-        self._request = {EVENT_TIME: "timestamp", **program.spine.request}
-        self._types = {**self._request, **{step.name: step.type for step in steps}}
+        request = {EVENT_TIME: "timestamp", **program.spine.request}
+        self._conform = [(name, _CONFORM[type_]) for name, type_ in request.items()]
+        self._types = {**request, **{step.name: step.type for step in steps}}
         self.slots: Mapping[str, int] = {name: place for place, name in enumerate(self._types)}
         self._outputs = [self.slots[name] for name in program.computed_names]
-        self._operations = [self._operation(step) for step in steps]
+        self._operations = [(self._operation(step), not isinstance(step, Formula)) for step in steps]
 
     def row(self, request: Mapping[str, Scalar], reader: EventReader) -> Row:
         """One row's values by `slots`: its time, its request fields and every computed feature.
@@ -63,12 +65,13 @@ class Prepared:
         `request` has `event_time` in microseconds and the request fields; a field that is absent is null. Raises
         `DataError` for a value of another type.
         """
-        row = [conform(request.get(name), type_, name) for name, type_ in self._request.items()]
+        get = request.get
+        row: Row = [conform(get(name), name) for name, conform in self._conform]
         if row[0] is None:
             raise DataError(f"a request has no {EVENT_TIME}")
         asking = _Asking(row[0], reader, [None] * len(self.joins))
-        for operation in self._operations:
-            row.append(operation(row, asking))
+        for run, asks in self._operations:
+            row.append(run(row, asking) if asks else run(row))
         return row
 
     def features(self, request: Mapping[str, Scalar], reader: EventReader) -> list[Scalar]:
@@ -97,7 +100,7 @@ class Prepared:
         match step:
             case Formula():
                 read, default = scalar(step.expr, self._types, self.slots), typed(step.default, step.type)
-                return lambda row, _asking: default if (value := read(row)) is None else value
+                return read if default is None else lambda row: default if (value := read(row)) is None else value
             case Lookup():
                 view, default = self._viewing(step), typed(step.default, step.type)
                 found = step
@@ -149,24 +152,45 @@ def typed(value: Any, type_: str) -> Any:
     return float(value) if type_ == "f64" and value is not None else value
 
 
-def conform(value: Any, type_: str, name: str) -> Any:
-    """A request's value as the program expects it; raises `DataError` for another type.
+def _double(value: Any, name: str) -> Any:
+    """A double that is not finite is null, and there is one zero, as in frames."""
+    if type(value) is float or type(value) is int:
+        number = float(value)
+        return number + 0.0 if number - number == 0.0 else None
+    return _null(value, name, "f64")
 
-    A double that is not finite is null, and there is one zero, as in frames.
-    """
-    if value is None:
-        return None
-    kind = type(value)
-    if type_ == "f64":
-        if kind is float or kind is int:
-            number = float(value)
-            return number + 0.0 if -np.inf < number < np.inf else None
-    elif type_ in {"i64", "timestamp"}:
-        if kind is int and -(2**63) <= value < 2**63:
-            return value
-    elif kind is (bool if type_ == "bool" else str):
+
+def _whole(value: Any, name: str) -> Any:
+    if type(value) is int and -(2**63) <= value < 2**63:
         return value
-    raise DataError(f"request: `{name}` is {value!r}, and {_MISTAKES[type_]} is expected")
+    return _null(value, name, "i64")
+
+
+def _moment(value: Any, name: str) -> Any:
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    return _null(value, name, "timestamp")
+
+
+def _truth(value: Any, name: str) -> Any:
+    return value if type(value) is bool else _null(value, name, "bool")
+
+
+def _text(value: Any, name: str) -> Any:
+    return value if type(value) is str else _null(value, name, "str")
+
+
+def _null(value: Any, name: str, type_: str) -> Any:
+    """Null is of every type; anything else that comes here is of the wrong one."""
+    if value is not None:
+        raise DataError(f"request: `{name}` is {value!r}, and {_MISTAKES[type_]} is expected")
+    return None
+
+
+_CONFORM: Mapping[str, Callable[[Any, str], Any]] = {
+    "bool": _truth, "i64": _whole, "f64": _double, "str": _text, "timestamp": _moment,
+}  # fmt: skip
+"""What makes a request's value what the program expects, by type; raises `DataError` for another type."""
 
 
 def _no_events(columns: Mapping[str, str]) -> Events:

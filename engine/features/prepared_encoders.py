@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from engine.errors import DataError
@@ -15,12 +16,15 @@ from engine.features.encoders import FittedEncoder, FittedEncoders
 from engine.features.prepared import Prepared, Row
 from engine.features.steps import NUMERIC, Encoded
 
-Number: TypeAlias = Callable[[Row], float]
+Number: TypeAlias = Callable[[Row], float | None]
+"""A column of one row, `None` for null: an array of doubles takes it for NaN."""
 _NAN = math.nan
 
 
-def prepare_columns(prepared: Prepared, fitted: FittedEncoders, columns: Sequence[str]) -> Callable[[Row], list[float]]:
-    """A function from a prepared row to the model's columns, in their order.
+def prepare_columns(
+    prepared: Prepared, fitted: FittedEncoders, columns: Sequence[str]
+) -> Callable[[Row], Sequence[float | None]]:
+    """A function from a prepared row to the model's columns, in their order; `None` or NaN for null.
 
     Raises `DataError` for a column that is neither a number nor a fitted encoder.
     """
@@ -35,8 +39,7 @@ def _column(prepared: Prepared, fitted: FittedEncoders, name: str) -> Number:
         return lambda row: encoded(row[slot])
     if step is None or isinstance(step, Encoded) or step.type not in NUMERIC:
         raise DataError(f"the model's column `{name}` is no number of this program")
-    slot = prepared.slots[name]
-    return lambda row: _NAN if (value := row[slot]) is None else float(value)
+    return itemgetter(prepared.slots[name])
 
 
 def _encoded(step: Encoded, fitted: FittedEncoder) -> Callable[[Any], float]:

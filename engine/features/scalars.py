@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from engine.features.expression import type_of
@@ -57,8 +58,7 @@ class _Compiler:
             case Literal():
                 return _constant(node)
             case Column():
-                slot = self._slots[node.name]
-                return _Compiled(lambda row: row[slot], self._columns[node.name])
+                return _Compiled(itemgetter(self._slots[node.name]), self._columns[node.name])
             case Cast():
                 return self._cast(node)
             case Case():

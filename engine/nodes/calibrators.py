@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.contracts import Predictor
 from engine.errors import DataError
+from engine.modelling import ServingPredictor
 
 Floats = NDArray[np.float64]
 MIN_ROWS = 20
@@ -83,6 +84,11 @@ class CalibratedPredictor:
 
     def __init__(self, model: Predictor, calibrator: Calibrator) -> None:
         self.model, self._calibrator = model, calibrator
+
+    def prepare(self) -> None:
+        """See `ServingPredictor`."""
+        if isinstance(self.model, ServingPredictor):
+            self.model.prepare()
 
     def predict(self, x: Floats) -> Floats:
         """Score rows."""

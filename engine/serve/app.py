@@ -27,17 +27,17 @@ from engine.serve.service import Prediction, Service
 from engine.serve.standing import standing
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Take = Callable[[bytes], Awaitable[Reply]]
 _OPEN = frozenset({"/healthz", "/readyz"})  # what probes ask, without a token
 _POLICY = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`body` in bytes, `rows` of a request, seconds for a body to arrive and for an answer."""
+    """`body` in bytes, `rows` of a request, seconds for an answer."""
 
     body: int = 8 << 20
     rows: int = 10_000
-    body_seconds: float = 10.0
     answer_seconds: float = 30.0
     batch: BatchLimits = field(default_factory=BatchLimits)
 
@@ -50,7 +50,7 @@ class Application:
         self._limits = limits
         self._token = b"Bearer " + token.encode() if token else None
         self.batcher: Batcher[list[Prediction]] = Batcher(service.score, limits.batch)
-        self._takes: Mapping[str, Callable[[bytes], Awaitable[Reply]]] = {
+        self._takes: Mapping[str, Take] = {
             "/predict": self._predict, "/events": self._events, "/feedback": self._feedback,
         }  # fmt: skip
         self._gives: Mapping[str, Callable[[], Reply]] = {
@@ -71,12 +71,11 @@ class Application:
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         try:
-            self._admit(scope)
-            take = self._takes.get(scope["path"])
+            headers = dict(scope["headers"])
+            take = self._admit(scope["path"], scope["method"], headers)
             if take is None:
                 return self._gives[scope["path"]]()
-            limits = self._limits
-            return await take(await read_body(scope, receive, limits.body, limits.body_seconds))
+            return await take(await read_body(headers, receive, self._limits.body))
         except RefusedError as refused:
             return problem(refused)
         except (OverloadedError, UnavailableError) as error:
@@ -86,24 +85,25 @@ class Application:
         except Exception as error:  # noqa: BLE001 - the last resort: a client must get an answer, and we the trace
             return failed(error)
 
-    def _admit(self, scope: Scope) -> None:
-        """Refuse unknown routes, strangers, and pages of other sites that use a browser on this machine."""
-        path, method = scope["path"], scope["method"]
-        wanted = "POST" if path in self._takes else "GET"
-        if path not in self._takes and path not in self._gives:
+    def _admit(self, path: str, method: str, headers: Mapping[bytes, bytes]) -> Take | None:
+        """What takes the body, if the route has one; refuses unknown routes, strangers, and pages of other sites in a browser here."""
+        take = self._takes.get(path)
+        if take is None and path not in self._gives:
             raise RefusedError(404, [Mistake("$", "no such route", path[:80], ", ".join([*self._takes, *self._gives]))])
+        wanted = "GET" if take is None else "POST"
         if method != wanted and (wanted, method) != ("GET", "HEAD"):
             raise RefusedError(405, [Mistake("$", f"{path} is asked with {wanted}", method, wanted)])
-        headers = dict(scope["headers"])
-        given = headers.get(b"authorization", b"")
-        if self._token is not None and path not in _OPEN and not hmac.compare_digest(given, self._token):
-            words = "send `Authorization: Bearer TOKEN` with the token that the server was started with"
-            raise RefusedError(401, [Mistake("$", words)])
+        if self._token is not None and path not in _OPEN:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._token):
+                words = "send `Authorization: Bearer TOKEN` with the token that the server was started with"
+                raise RefusedError(401, [Mistake("$", words)])
         origin = headers.get(b"origin")
-        if origin is not None and wanted == "POST" and origin.partition(b"://")[2] != headers.get(b"host"):
+        if origin is not None and take is not None and origin.partition(b"://")[2] != headers.get(b"host"):
             raise RefusedError(
                 403, [Mistake("$", "requests of other sites' pages are refused", origin.decode("latin-1"))]
             )
+        return take
 
     async def _predict(self, body: bytes) -> Reply:
         service = self.service

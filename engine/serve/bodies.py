@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from engine.serve.mistakes import Mistake, RefusedError
@@ -12,21 +11,17 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(scope: Scope, receive: Receive, most: int, seconds: float) -> bytes:
-    """The whole body, as sent; raises `RefusedError` when it is too long, too slow, compressed, or cut off."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:18]) > most:
-            raise _too_long(int(value[:18]), most)
-        if name == b"content-encoding" and value.lower() not in {b"identity", b""}:
-            raise RefusedError(415, [Mistake("$", "bodies are sent as they are", value.decode("latin-1"), "identity")])
-    try:
-        async with asyncio.timeout(seconds):
-            return await _gather(receive, most)
-    except TimeoutError:
-        raise RefusedError(408, [Mistake("$", f"the body did not arrive within {seconds:g} s")]) from None
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
+    """The whole body, as sent; raises `RefusedError` when it is too long, compressed, or cut off.
 
-
-async def _gather(receive: Receive, most: int) -> bytes:
+    `protocol` ends connections whose bodies arrive too slowly.
+    """
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:18]) > most:
+        raise _too_long(int(length[:18]), most)
+    encoding = headers.get(b"content-encoding", b"")
+    if encoding.lower() not in {b"identity", b""}:
+        raise RefusedError(415, [Mistake("$", "bodies are sent as they are", encoding.decode("latin-1"), "identity")])
     parts: list[bytes] = []
     size = 0
     while True:

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.clock import Clock, to_microseconds
 from engine.contracts import ArtefactStore
 from engine.features.steps import FeatureProgram
+from engine.modelling import ServingPredictor
 from engine.online_contracts import OnlineState
 from engine.records import ModelVersion
 from engine.serve.metrics import Metrics
@@ -42,6 +43,8 @@ class LaneMaker:
     def open(self, version: ModelVersion, arm: str = "champion") -> Lane:
         """Load, check, catch the state up, and score a row, so that the first caller waits for nothing."""
         served = open_served(self.store, version, self.root)
+        if isinstance(served.model.predictor, ServingPredictor):
+            served.model.predictor.prepare()
         state = self.open_state(served.program)
         door = Door(served, state)
         door.catch_up(self.journal, to_microseconds(self.clock.now()))

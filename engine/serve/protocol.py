@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with what it lacks: limits on how large and how slow the head of a request may be.
+"""uvicorn's HTTP protocol with what it lacks: limits on how large the head of a request may be, and how slow a request.
 
-Called by uvicorn for every connection. Without it, a client that sends a header line a minute holds a connection for ever. And
+Called by uvicorn for every connection. Without it, a client that sends a line a minute holds a connection for ever. And
 uvicorn writes an answer's head and its body one after the other: here they leave together, since each costs a system call.
 """
 
@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 32 << 10
 HEAD_SECONDS = 10.0
+BODY_SECONDS = 10.0
 _ANSWER = b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 
@@ -47,7 +48,10 @@ class JoinedWrites:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Closes connections whose request heads are too long, or do not arrive in time."""
+    """Closes connections whose request heads are too long, or whose heads or bodies do not arrive in time.
+
+    A request that arrives whole, as nearly all do, needs no clock.
+    """
 
     _timer: asyncio.TimerHandle | None = None
     _head = 0
@@ -56,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first head."""
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -64,31 +68,28 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before a head is whole."""
+        """Count what comes before a head is whole, and start the clock when something is missing after it."""
         if self._in_head:
             self._head += len(data)
-            if self._timer is None:
-                self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
         super().data_received(data)
-        if self._in_head and self._head > HEAD_BYTES:
-            self._refuse(
-                b"431 Request Header Fields Too Large", b'{"title":"the head of the request is too long","status":431}'
-            )
+        if self._head > HEAD_BYTES and self._in_head:
+            self._refuse_head()
+        elif self._timer is None and (self._head or not self._in_head):
+            self._start()
 
     def on_headers_complete(self) -> None:
         """The head is whole: the body has limits of its own."""
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         self._stop()
         self._in_head = False
         if size > HEAD_BYTES:
-            self._refuse(
-                b"431 Request Header Fields Too Large", b'{"title":"the head of the request is too long","status":431}'
-            )
+            self._refuse_head()
             return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """What comes next is another head."""
+        self._stop()
         self._in_head, self._head = True, 0
         if self.cycle is not None:
             super().on_message_complete()
@@ -98,16 +99,27 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             super().on_body(body)
 
+    def _start(self) -> None:
+        self._timer = self.loop.call_later(HEAD_SECONDS if self._in_head else BODY_SECONDS, self._too_slow)
+
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._refuse(b"408 Request Timeout", b'{"title":"the head of the request did not arrive in time","status":408}')
+        part = b"head of the request" if self._in_head else b"body"
+        self._refuse(b"408 Request Timeout", b'{"title":"the %s did not arrive in time","status":408}' % part)
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            b"431 Request Header Fields Too Large", b'{"title":"the head of the request is too long","status":431}'
+        )
 
     def _refuse(self, status: bytes, body: bytes) -> None:
         self._stop()
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._in_head or self.cycle is None or not self.cycle.response_started:  # no second answer to one request
             self.transport.write(_ANSWER % (status, len(body), body))
-            self.transport.close()
+        self.transport.close()

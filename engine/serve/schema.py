@@ -78,6 +78,7 @@ class RequestSchema:
         object.__setattr__(self, "_list", msgspec.json.Decoder(list[row]))  # type: ignore[valid-type]
         batch = msgspec.defstruct("Batch", [(ROWS, list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
         object.__setattr__(self, "_batch", msgspec.json.Decoder(batch))
+        object.__setattr__(self, "_moments", tuple(name for name, type_ in self.fields.items() if type_ == "timestamp"))
 
     def read(self, body: bytes, now: int, most: int) -> Rows:
         """Read one row, `{"rows": [...]}` or `[...]`; raises `RefusedError` with every mistake. `now` is the default event time."""
@@ -98,19 +99,18 @@ class RequestSchema:
             found = msgspec.convert(documents, self._list.type)  # type: ignore[attr-defined]
         except msgspec.ValidationError as error:
             raise explain_rows(documents, self.fields, self.ignored, str(error)) from None
-        return self._rows(found, now, many=True)
+        rows = self._rows(found, now, many=True)
+        for name, type_ in self.fields.items():
+            if type_ == "f64":  # JSON has no other doubles
+                _refuse_infinite(rows.columns[name], name)
+        return rows
 
     def _rows(self, found: Sequence[Any], now: int, *, many: bool) -> Rows:
         """Structs as columns. Moments become microseconds, absent ids are made, absent times are now."""
         given = list(zip(*map(msgspec.structs.astuple, found), strict=True))
-        columns: dict[str, Sequence[Any]] = {}
-        for (name, type_), values in zip(self.fields.items(), given, strict=False):
-            if type_ == "timestamp":
-                columns[name] = _moments(values, name, many=many)
-            elif type_ == "f64":
-                columns[name] = _finite(values, name, many=many)
-            else:
-                columns[name] = values
+        columns: dict[str, Sequence[Any]] = dict(zip(self.fields, given, strict=False))
+        for name in self._moments:  # type: ignore[attr-defined]
+            columns[name] = _moments(columns[name], name, many=many)
         ids = [name or os.urandom(12).hex() for name in given[-2]]
         times = [now if time is None else time for time in _moments(given[-1], EVENT_TIME, many=many)]
         return Rows(ids, times, columns, many)
@@ -140,14 +140,11 @@ def _moments(values: Sequence[datetime | None], name: str, *, many: bool) -> lis
     return made
 
 
-def _finite(values: Sequence[float | None], name: str, *, many: bool) -> Sequence[float | None]:
-    if len(values) == 1 and ((only := values[0]) is None or only - only == 0):
-        return values  # nearly every request
+def _refuse_infinite(values: Sequence[float | None], name: str) -> None:
     wrong = [index for index, value in enumerate(values) if value is not None and value - value != 0]
     if wrong:
         words = "a finite number is expected; write null for unknown"
-        raise RefusedError(422, [Mistake(_path(index, name, many=many), words, str(values[index])) for index in wrong])
-    return values
+        raise RefusedError(422, [Mistake(_path(index, name, many=True), words, str(values[index])) for index in wrong])
 
 
 def microseconds(moment: datetime) -> int:

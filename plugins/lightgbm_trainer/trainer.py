@@ -23,6 +23,7 @@ from engine.errors import ConfigError, DataError, IntegrityError, Problem
 
 from . import LightGbmParams
 from .binning import bin_rows
+from .forest import Forest, make_forest
 from .library import import_lightgbm
 from .loss import Loss, loss_of
 from .rows import DEMANDS, by_query, check_rows, tell_empty_columns
@@ -211,7 +212,7 @@ def _watch(loss: Loss) -> Callable[[Any], float]:
 class TreePredictor:
     """A loaded model. Small batches are scored with one thread, since on two they stall for milliseconds; a few rows one by one.
 
-    A row's score is its own, so the threads of a large batch change no bit.
+    A row's score is its own, so the threads of a large batch change no bit. A server's trees are scored by a `Forest`.
     """
 
     def __init__(self, booster: Any) -> None:
@@ -219,6 +220,11 @@ class TreePredictor:
         self._width: int = booster.num_feature()
         self._classes: int = booster.num_model_per_iteration()
         self._single = single_rows(booster, self._width, self._classes)
+        self._forest: Forest | None = None
+
+    def prepare(self) -> None:
+        """See `ServingPredictor`."""
+        self._forest = make_forest(self._booster)
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows; raises `DataError` when `x` has another number of columns than the model."""
@@ -226,11 +232,13 @@ class TreePredictor:
             raise DataError(f"the model has {self._width} columns, the rows have shape {x.shape}")
         if len(x) == 0:
             return np.empty(0) if self._classes == 1 else np.empty((0, self._classes))
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        if self._forest is not None and len(x) < _LARGE_BATCH:
+            return self._forest.score(x)
         if self._single is not None and len(x) <= _FEW:
-            return self._single.score(np.ascontiguousarray(x, dtype=np.float64))
+            return self._single.score(x)
         threads = 0 if len(x) >= _LARGE_BATCH else 1  # 0: as many as OpenMP may use
-        found = self._booster.predict(np.ascontiguousarray(x, dtype=np.float64), num_threads=threads)
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(self._booster.predict(x, num_threads=threads), dtype=np.float64)
 
     def contributions(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give SHAP values of the raw score (Lundberg et al. 2020), (n, columns) or (n, columns, classes); without the base."""
@@ -244,6 +252,11 @@ class QuantilePredictor:
 
     def __init__(self, boosters: Sequence[Any]) -> None:
         self._levels = [TreePredictor(booster) for booster in boosters]
+
+    def prepare(self) -> None:
+        """See `ServingPredictor`."""
+        for level in self._levels:
+            level.prepare()
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows, (n, levels); raises `DataError` when `x` has another number of columns than the model."""

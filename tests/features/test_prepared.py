@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -137,5 +138,6 @@ def test_a_model_sees_the_same_columns_of_a_request(training: list[w.Row], asked
     truth = to_matrix(program, fitted, tables[1], columns).x
     prepared = prepare(program)
     numbers = prepare_columns(prepared, fitted, columns)
-    made = [numbers(prepared.row(row, FrameReader(program, {}))) for row in asked]
-    assert [list(map(w.bits_of, row)) for row in made] == [list(map(w.bits_of, row)) for row in truth.tolist()]
+    inputs = [numbers(prepared.row(row, FrameReader(program, {}))) for row in asked]
+    made = np.array(inputs, dtype=np.float64).reshape(len(asked), len(columns))
+    assert [list(map(w.bits_of, row)) for row in made.tolist()] == [list(map(w.bits_of, row)) for row in truth.tolist()]
