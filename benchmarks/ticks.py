@@ -188,7 +188,7 @@ def idle(project: Project, pipelines: int) -> None:
 def settle(project: Project) -> None:
     """Have every pipeline looked at once, without a run, and give each the readings of twelve chunks."""
     tick(project, Around(now=datetime.now(UTC), launch=lambda _request, _stores: None))
-    for declaration, state in states_of(project):
+    for declaration, state in states_of(project)[0]:
         for request in state.open_requests():
             do_request(project, state, request.key, lambda *_: Outcome(None, 0, None, {"rides": "a" * 64}, (), None))
         findings = tuple(

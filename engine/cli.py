@@ -81,9 +81,26 @@ def _guarded(name: str, rest: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; finished nodes are kept, run the same command to go on", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of our stdout left; that is its right
+    except OSError as error:
+        return _told(error)
+
+
+def _told(error: OSError) -> int:
+    """End in words for what the machine lacks: space, a writable disk, permission, files; a traceback is for our own mistakes."""
+    import errno  # noqa: PLC0415 - start-up time
+    from pathlib import Path  # noqa: PLC0415
+
+    from engine.stores.disk import disk_error  # noqa: PLC0415
+
+    if isinstance(error, BrokenPipeError):  # the reader of our stdout left; that is its right
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    lacks = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+    if error.errno not in lacks:
+        raise error
+    worded = disk_error(error, "use", Path(str(error.filename or Path.cwd())))
+    print(f"error: {worded}", file=sys.stderr)
+    return worded.exit_code
 
 
 def _help() -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from engine.loop.declarations import Declaration
     from engine.loop_records import LoopAction, TriggerMemory, TriggerState
     from engine.stores.loop_state import LoopState
+
+Answer = TypeVar("Answer")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -59,15 +61,13 @@ def _list(arguments: argparse.Namespace) -> int:
     from engine.loop.telling import states_of_triggers  # noqa: PLC0415
 
     found: list[TriggerState] = []
-    problems: list[EngineError] = []
-    for declaration, state in states_of(project_of(arguments)):
+    states, problems = states_of(project_of(arguments))
+    for declaration, state in states:
         try:
             found += states_of_triggers(declaration, state, SystemClock().now())
         except EngineError as error:  # what is remembered of one pipeline hides no other
             problems.append(error)
-    for problem in problems:
-        say(f"error: {problem}")
-    code = max((int(problem.exit_code) for problem in problems), default=int(ExitCode.OK))
+    code = _tell(problems)
     if arguments.json:
         print_json(found)
         return code
@@ -215,28 +215,44 @@ def _refuse_unknown(declaration: Declaration, trigger: str | None) -> None:
         raise UsageError(f"{declaration.pipeline} has no trigger `{trigger}`", hint=f"it has: {names}")
 
 
-def _requests(arguments: argparse.Namespace) -> int:
+def _ask_all(arguments: argparse.Namespace, ask: Callable[[LoopState], Iterable[Answer]]) -> tuple[list[Answer], int]:
+    """Ask every state once; one that cannot be asked is told of, and hides no other. Gives the exit code too."""
     from engine.loop.locating import states_of  # noqa: PLC0415 - start-up time of --help
 
-    states: dict[int, LoopState] = {id(state): state for _, state in states_of(project_of(arguments))}
-    found = [request for state in states.values() for request in state.open_requests()]
+    states, problems = states_of(project_of(arguments))
+    found: list[Answer] = []
+    for state in {id(state): state for _, state in states}.values():
+        try:
+            found += ask(state)
+        except EngineError as error:
+            problems.append(error)
+    return found, _tell(problems)
+
+
+def _tell(problems: Sequence[EngineError]) -> int:
+    for problem in problems:
+        say(f"error: {problem}")
+    return max((int(problem.exit_code) for problem in problems), default=int(ExitCode.OK))
+
+
+def _requests(arguments: argparse.Namespace) -> int:
+    found, code = _ask_all(arguments, lambda state: state.open_requests())
     if arguments.json:
         print_json(found)
-        return ExitCode.OK
+        return code
     rows = [[item.key[:12], item.pipeline, item.kind, item.state, item.created_at, item.owner or ""] for item in found]
     show(
         render_table(["request", "pipeline", "kind", "state", "asked for", "who"], rows) if rows else "nothing is open"
     )
-    return ExitCode.OK
+    return code
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from engine.loop.locating import states_of  # noqa: PLC0415 - start-up time of --help
-
-    states: dict[int, LoopState] = {id(state): state for _, state in states_of(project_of(arguments))}
-    problems = [problem for state in states.values() for problem in state.verify()]
+    broken, code = _ask_all(arguments, lambda state: state.verify())
     if arguments.json:
-        print_json({"ok": not problems, "problems": problems})
+        print_json({"ok": not broken and code == ExitCode.OK, "problems": broken})
     else:
-        show("\n".join(problems) or "every chain holds")
-    return ExitCode.INTEGRITY if problems else ExitCode.OK
+        show(
+            "\n".join(broken) or ("every chain holds" if code == ExitCode.OK else "every chain that can be read holds")
+        )
+    return ExitCode.INTEGRITY if broken else code

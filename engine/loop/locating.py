@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from engine.errors import EngineError, NotFoundError
 from engine.locations import Stores
 from engine.loop.declarations import Declaration, read_declarations
@@ -12,27 +10,52 @@ from engine.spec import SettingsSpec, StoresSpec
 from engine.stores.loop_state import LoopState
 
 
-def states_of(project: Project) -> Iterator[tuple[Declaration, LoopState]]:
-    """Give each pipeline that has triggers, with its state; those whose declaration is wrong are left to the tick to tell."""
-    opened: dict[StoresSpec, LoopState] = {}
-    for _, found in read_declarations(project):
-        if isinstance(found, Declaration):
-            spec = found.declared.stores
+def states_of(project: Project) -> tuple[list[tuple[Declaration, LoopState]], list[EngineError]]:
+    """Give each pipeline that has triggers, with its state, and why states cannot be opened.
+
+    Pipelines whose declaration is wrong are left to the tick to tell.
+    """
+    opened: dict[StoresSpec, LoopState | EngineError] = {}
+    found: list[tuple[Declaration, LoopState]] = []
+    for _, declaration in read_declarations(project):
+        if isinstance(declaration, Declaration):
+            spec = declaration.declared.stores
             if spec not in opened:
-                opened[spec] = LoopState(Stores(project, SettingsSpec(stores=spec)).database)
-            yield found, opened[spec]
+                opened[spec] = _open(project, spec)
+            state = opened[spec]
+            if isinstance(state, LoopState):
+                found.append((declaration, state))
+    return found, [state for state in opened.values() if isinstance(state, EngineError)]
+
+
+def _open(project: Project, spec: StoresSpec) -> LoopState | EngineError:
+    try:
+        return LoopState(Stores(project, SettingsSpec(stores=spec)).database)
+    except EngineError as error:
+        return error
 
 
 def state_of(project: Project, key: str) -> LoopState:
-    """Find the state that holds a request; a pipeline may have been deleted meanwhile. Raises `NotFoundError`."""
-    tried: list[LoopState] = [*dict.fromkeys(state for _, state in states_of(project))]
-    tried.append(LoopState(Stores(project, SettingsSpec()).database))
-    for state in tried:
+    """Find the state that holds a request; a pipeline may have been deleted meanwhile. Raises `NotFoundError`.
+
+    A state that cannot be opened is told of, as what it is, only when no other holds the request.
+    """
+    declared = [found.declared.stores for _, found in read_declarations(project) if isinstance(found, Declaration)]
+    unreadable: list[EngineError] = []
+    for spec in dict.fromkeys([*declared, StoresSpec()]):
+        state = _open(project, spec)
         try:
+            if isinstance(state, EngineError):
+                raise state
             state.find(key)
         except NotFoundError:
             continue
-        return state
+        except EngineError as error:
+            unreadable.append(error)
+        else:
+            return state
+    if unreadable:
+        raise unreadable[0]
     raise NotFoundError(f"no request is called {key!r}", hint="engine triggers ls")
 
 

@@ -5,6 +5,7 @@ Enters: a path. Leaves: connections in autocommit mode. Called by `database`.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from engine.errors import ConflictError, EngineError, IntegrityError, LockedErro
 from engine.stores.disk import explained
 
 _BUSY_SECONDS = 30.0
+_SHARED_FILE = 32 << 10  # bytes that the index of the write-ahead log takes at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class SqliteDriver:
                 )
             case sqlite3.SQLITE_FULL:
                 return StoreError(f"{name} cannot grow: the disk is full", hint="free some space and run again")
+            case sqlite3.SQLITE_IOERR if self._is_disk_full():  # what it calls a shared file that cannot grow
+                return StoreError(f"{name} cannot be used: the disk is full", hint="free some space and run again")
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
                 return StoreError(
                     f"{name} is read-only", hint="make the file and its folder writable, or set stores.state"
@@ -92,6 +96,12 @@ class SqliteDriver:
                 return ConflictError(f"{name} refused a change: {error}")
             case _:
                 return StoreError(f"{name}: {error}", hint="check the disk, then run again")
+
+    def _is_disk_full(self) -> bool:
+        try:
+            return shutil.disk_usage(self.path.parent).free < _SHARED_FILE
+        except OSError:
+            return False
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         """Write-ahead log, every commit on the disk, foreign keys; the switch to WAL may find the file busy."""

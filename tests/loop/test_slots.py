@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,6 +19,7 @@ STARTS = tuple(
     datetime(2024, month, day, tzinfo=UTC) for month, day in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1))
 )
 DAYS = 4
+WEEKDAYS = {"*": range(7), "sun": [6], "1-5": range(5)}
 NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - a time on the wall
 
 
@@ -41,6 +43,7 @@ def expressions(draw: st.DrawFn) -> str:
     return f"{field(draw, 0, 59)} {field(draw, 0, 23)} * * {draw(st.sampled_from(('*', '*', 'sun', '1-5')))}"
 
 
+@cache
 def values(text: str, low: int, high: int) -> set[int]:
     found: set[int] = set()
     for part in text.split(","):
@@ -52,15 +55,18 @@ def values(text: str, low: int, high: int) -> set[int]:
 
 def matches(expression: str, wall: datetime) -> bool:
     minute, hour, _, _, weekday = expression.split()
-    days = {"*": range(7), "sun": [6], "1-5": range(5)}[weekday]
-    return wall.minute in values(minute, 0, 59) and wall.hour in values(hour, 0, 23) and wall.weekday() in days
+    return (
+        wall.minute in values(minute, 0, 59)
+        and wall.hour in values(hour, 0, 23)
+        and wall.weekday() in WEEKDAYS[weekday]
+    )
 
 
-def by_every_minute(expression: str, zone: str, start: datetime) -> list[datetime]:
-    """The slots in `[start, start + DAYS)`: each minute is looked at, and a leap of the clock is walked through."""
+def by_every_minute(expression: str, zone: str, start: datetime, days: int = DAYS) -> list[datetime]:
+    """The slots in `[start, start + days)`: each minute is looked at, and a leap of the clock is walked through."""
     found: list[datetime] = []
     moment, seen = start - timedelta(days=1), NEVER
-    while moment < start + timedelta(days=DAYS):
+    while moment < start + timedelta(days=days):
         wall = moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         if expression.split()[1].startswith("*"):
             fires = matches(expression, wall)

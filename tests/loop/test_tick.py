@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from engine.clock import isoformat
-from engine.errors import LockedError, UnavailableError
-from engine.loop.locating import pipeline_of
+from engine.commands.triggers import run as run_triggers
+from engine.errors import EngineError, LockedError, UnavailableError
+from engine.loop.locating import pipeline_of, state_of
 from engine.loop.tick import Around, exit_code_of, tick
 from engine.loop.work import Outcome, do_request
 from engine.loop_records import LoopDecision, RunRequest, TickReport, TriggerMemory
@@ -147,3 +148,25 @@ def test_a_dry_run_writes_nothing(project: Project) -> None:
     assert actions(at(project, 1, dry_run=True))["rides"] == "launch"
     assert (project.home / "state.db").read_bytes() == before
     assert actions(at(project, 1))["rides"] == "launch"
+
+
+@pytest.mark.parametrize("state", ["postgresql://127.0.0.1:1/gone", "mysql://host/unsupported"])
+def test_a_state_that_cannot_be_opened_stops_no_other_pipelines_run(
+    project: Project, state: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    head = "# @package _global_\ndefaults: [rides, _self_]\nname: far\n"
+    (project.root / "conf/pipeline/far.yaml").write_text(f'{head}stores: {{state: "{state}"}}\n')
+    at(project, 0)
+    report = at(project, 1, kept := [])
+    assert actions(report) == {"far": "error", "other": "launch", "rides": "launch"}
+    for request in kept:
+        assert state_of(project, request.key).find(request.key).pipeline == request.pipeline
+    words = "does not answer|not supported"
+    with pytest.raises(EngineError, match=words):  # it may be there: nobody can say that it is not
+        state_of(project, "unknown")
+    for asked, shown in (("requests", "rides"), ("ls", "rides"), ("verify", "that can be read")):
+        code = run_triggers([asked])
+        told = capsys.readouterr()
+        assert (code, shown in told.out) == (7 if "gone" in state else 2, True), asked
+        assert "does not answer" in told.err or "not supported" in told.err
