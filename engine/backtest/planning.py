@@ -15,7 +15,7 @@ import msgspec
 
 from engine.api import Planned
 from engine.backtest.moments import Moments
-from engine.backtest.policies import Policy
+from engine.backtest.policies import Policy, reads_profiles
 from engine.backtest.splitting import split_at
 from engine.clock import isoformat
 from engine.components import Catalogue, Role, library_version
@@ -33,7 +33,8 @@ BACKTEST_BODIES: Mapping[str, str] = {
     "backtest.content": "engine.backtest.cutting:count_content",
     "backtest.cut": "engine.backtest.cutting:cut_rows",
     "backtest.train": "engine.backtest.training:train",
-    "backtest.rule": "engine.backtest.verdicts:rule_neighbours",
+    "backtest.refer": "engine.backtest.watching:refer",
+    "backtest.rule": "engine.backtest.verdicts:rule_pair",
     "backtest.replay": "engine.backtest.replaying:replay",
     "backtest.measure": "engine.backtest.measuring:measure_policies",
 }
@@ -44,12 +45,14 @@ _RULING_CODE = (
     "backtest/verdicts.py", "backtest/history.py", "evaluation/*.py", "features/*.py", "nodes/frames.py", "nodes/matrix.py",
     "nodes/target.py", "nodes/calibrators.py",
 )  # fmt: skip
+_REFERENCE_CODE = ("backtest/watching.py", "backtest/history.py", "watch/*.py", "nodes/frames.py")
 _REPLAY_CODE = (
     "backtest/replaying.py", "backtest/verdicts.py", "backtest/watching.py", "backtest/history.py",
     "loop/judging.py", "loop/decide.py", "loop/gather.py", "loop/slots.py", "loop/readings.py", "watch/*.py", "evaluation/*.py",
     "features/*.py", "nodes/frames.py", "nodes/matrix.py", "nodes/target.py", "nodes/calibrators.py",
 )  # fmt: skip
 _MEASURE_CODE = ("backtest/measuring.py", "backtest/history.py", "evaluation/*.py", "nodes/target.py")
+_BACK = 2  # how many moments back the model may be that a challenger is held to in a node of its own
 _LIBRARIES = ("polars", "numpy", "scipy")
 
 
@@ -80,7 +83,7 @@ def whole_plan(planned: Planned, wanted: Wanted) -> ExecutionPlan:
     nodes = [*first_plan(planned).nodes, *builder.content()]
     for index in sorted(builder.all_trained()):
         nodes += builder.model(index)
-    nodes += builder.rulings()
+    nodes += [*builder.rulings(), *builder.references()]
     nodes += [builder.replay(policy) for policy in wanted.policies]
     return msgspec.structs.replace(planned.plan, nodes=(*nodes, builder.measure()))
 
@@ -189,22 +192,56 @@ class _Builder:
         return nodes
 
     def rulings(self) -> list[PlanNode]:
-        """Plan the gates of each challenger against the model of the moment before: what `always` asks, and others with it.
+        """Plan the gates of each challenger against the models of the moments before: what `always` asks, and others with it.
 
-        With a limit on what is trained there is no such chain, and each replay asks for itself.
+        Once a challenger was refused the next one is held to an older model; policies ask the rest for themselves. With a
+        limit on what is trained there is no such chain, and each replay asks for everything.
         """
         if not self._replayed or self.wanted.trained is not None:
             return []
-        return [self._ruling(index) for index in range(1, len(self._names)) if index in self.all_trained()]
+        known = self.all_trained()
+        return [
+            self._ruling(index, index - back)
+            for index in sorted(known)
+            for back in range(1, _BACK + 1)
+            if index - back in known
+        ]
 
-    def _ruling(self, index: int) -> PlanNode:
-        pair = [index - 1, index]
-        inputs = {"rows": "features", **self._sources, **self._models_of(pair)}
-        settings = {**self._gates, "challenger": index, "champion": index - 1}
+    def _ruling(self, index: int, champion: int) -> PlanNode:
+        inputs = {"rows": "features", **self._sources, **self._models_of([champion, index])}
+        settings = {**self._gates, "challenger": index, "champion": champion}
         code = _code(_RULING_CODE) | _components(self.planned.declared.catalogue, self._judges)
-        name = f"ruling@{self._names[index]}"
+        pair = f"{self._names[index]}.{self._names[champion]}"
         return PlanNode(
-            name=name, kind="backtest.rule", inputs=inputs, settings=settings, code=code, title=f"gates: {name[7:]}"
+            name=f"ruling@{pair}",
+            kind="backtest.rule",
+            inputs=inputs,
+            settings=settings,
+            code=code,
+            title=f"gates: {pair.replace('.', ' against ')}",
+        )
+
+    def references(self) -> list[PlanNode]:
+        """Plan what the features of each model's training rows look like, when monitors of some policy compare with them."""
+        watched = [policy for policy in self.wanted.policies if self._refers(policy)]
+        moments = frozenset().union(*(self._trained(policy) for policy in watched))
+        return [self._reference(index) for index in sorted(moments)]
+
+    def _refers(self, policy: Policy) -> bool:
+        return self._spec.watch.reference == "training" and reads_profiles(
+            item["kind"] for item in policy.monitors.values()
+        )
+
+    def _reference(self, index: int) -> PlanNode:
+        name, train = self._names[index], self.planned.plan.node("train")
+        settings = {"program": train.settings["program"], "chunks": self._spec.watch.reference_chunks, "index": index}
+        return PlanNode(
+            name=f"reference@{name}",
+            kind="backtest.refer",
+            inputs={"rows": "features", f"cut.{index}": f"cut@{name}"},
+            settings=settings,
+            code=_code(_REFERENCE_CODE),
+            title=f"reference: {name}",
         )
 
     def replay(self, policy: Policy) -> PlanNode:
@@ -215,7 +252,9 @@ class _Builder:
         if policy.counts_content:
             inputs["content"] = CONTENT
         if policy.triggers:
-            inputs |= {f"ruling.{node.settings['challenger']}": node.name for node in self.rulings()}
+            inputs |= {node.name.replace("@", ".", 1): node.name for node in self.rulings()}
+        if self._refers(policy):
+            inputs |= {f"reference.{index}": self._reference(index).name for index in trained}
         settings: dict[str, Any] = {
             **self._gates,
             "pipeline": spec.name,

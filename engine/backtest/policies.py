@@ -6,7 +6,7 @@ as documents, so that a node can be keyed by them. Raises `UsageError` and `Conf
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ _UNLIMITED = RetrainSpec(cooldown="0s", budget=BudgetSpec(), backoff=BackoffSpec
 _NO_READINGS = frozenset({"cron", "staleness", "new_labels", "data_commit", "manual", "any", "all"})
 _OVER_READINGS = frozenset({"drift", "performance", "quality"})
 _NO_CONTENT = (_NO_READINGS - {"data_commit"}) | _OVER_READINGS
+_WITHOUT_PROFILES = frozenset({"performance", "calibration", "staleness", "service"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ def _default_monitors(kinds: set[str], catalogue: Catalogue) -> dict[str, Any]:
     return {
         kind: _monitor(MonitorSpec(kind=kind, params=catalogue.get("monitor", kind).params())) for kind in wanted
     }  # fmt: skip
+
+
+def reads_profiles(kinds: Iterable[str]) -> bool:
+    """Say whether one of these monitors compares features with those of the training rows."""
+    return any(kind not in _WITHOUT_PROFILES for kind in kinds)
 
 
 def _is_read(monitor: MonitorSpec, triggers: Mapping[str, TriggerSpec]) -> bool:

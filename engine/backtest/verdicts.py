@@ -2,7 +2,7 @@
 
 Enters: models and rows as they were known. Leaves: a verdict with each gate's result. The evidence is made of what a run's gates
 see: scores of challenger, baseline and champion on the challenger's test rows, slices, columns, the audit of the sources. A ruling
-on two neighbouring moments is a node of its own (`rule_neighbours`), since more than one policy asks for it.
+on two moments close by is a node of its own (`rule_pair`), since more than one policy asks for it.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class Court:
         }
 
 
-def rule_neighbours(work: Work) -> Mapping[str, Json]:
-    """Judge the challenger of a moment against the model of the moment before; leaves `ruling.json`. The body of a node."""
+def rule_pair(work: Work) -> Mapping[str, Json]:
+    """Judge the challenger of one moment against the model of another; leaves `ruling.json`. The body of a node."""
     settings: Any = work.settings
     models = Models(work.inputs, keep_catalogue(work.place.root, work.place.plugins), read_rows(work.inputs["rows"]))
     challenger, champion = settings["challenger"], settings["champion"]

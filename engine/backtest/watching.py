@@ -13,7 +13,12 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from engine.backtest.history import Models
+from engine.backtest.history import Models, read_rows
+from engine.backtest.policies import reads_profiles
+from engine.components import Catalogue
+from engine.contracts import Work
+from engine.features.steps import FeatureProgram
+from engine.keys import Json
 from engine.loop.readings import Read, measured
 from engine.loop_contracts import Measured
 from engine.spec import rebuild
@@ -21,11 +26,28 @@ from engine.spec.monitoring import MonitorSpec, WatchSpec
 from engine.watch.observations import Observations
 from engine.watch.observe import ChunkReader, Watching
 from engine.watch.observed import KNOWN_AT, PREDICTION, TIME
+from engine.watch.reference import build_reference, decode_reference, encode_reference, split_evenly
 from engine.watch_records import Reading
 
 _MIN_HELD = 1000
-_WITHOUT_PROFILES = frozenset({"performance", "calibration", "staleness", "service"})
+_REFERENCE, _FILE = "reference.", "reference.msgpack"
 _WITHOUT_LABELS = frozenset({"drift", "prediction", "multivariate", "estimated"})
+
+
+def refer(work: Work) -> Mapping[str, Json]:
+    """Profile the rows that the model of a moment learned from, as its monitors' reference. The body of a node."""
+    settings: Any = work.settings
+    rows = read_rows(work.inputs["rows"])
+    trained = Models(work.inputs, Catalogue(()), rows).part(settings["index"], ("train",))
+    columns = _columns_of(FeatureProgram.from_json(settings["program"]), rows)
+    reference = build_reference(split_evenly(trained, settings["chunks"]), columns, label="training")
+    (work.out / _FILE).write_bytes(encode_reference(reference))
+    return {"rows": trained.height, "columns": len(columns)}
+
+
+def _columns_of(program: FeatureProgram, rows: pl.DataFrame) -> tuple[str, ...]:
+    types = {**program.spine.request, **program.output_types}
+    return tuple(name for name, kind in types.items() if name in rows.columns and kind != "timestamp")
 
 
 class Watch:
@@ -37,7 +59,7 @@ class Watch:
         watch = msgspec.convert(settings["watch"], WatchSpec)
         self._watching = Watching(settings["pipeline"], watch, monitors, models.catalogue)
         self._reads_labels = any(spec.kind not in _WITHOUT_LABELS for spec in monitors.values())
-        self._profiles = any(spec.kind not in _WITHOUT_PROFILES for spec in monitors.values())
+        self._profiles = reads_profiles(spec.kind for spec in monitors.values())
         self._reader: ChunkReader | None = None
         self._known: dict[tuple[str, str, str], Reading] = {}
         self._index = self._scored_to = 0
@@ -50,7 +72,9 @@ class Watch:
             return
         self._index, self._scored_to = index, self._models.place(since)
         self._watched = self._models.rows[:0]
-        self._reader = ChunkReader(self._watching, self._observe(index))
+        made = self._models.inputs.get(f"{_REFERENCE}{index}")
+        reference = decode_reference((made.path / _FILE).read_bytes()) if made is not None else None
+        self._reader = ChunkReader(self._watching, self._observe(index), reference)
 
     def read(self, now: datetime) -> Sequence[Measured]:
         """Read every chunk that has ended and may say something new since it was read last."""
@@ -93,8 +117,7 @@ class Watch:
             held = models.part(index, ("validation", "test"))
         if held.height:
             held = held.with_columns(pl.Series(PREDICTION, loaded.score(held)))
-        types = {**loaded.program.spine.request, **loaded.program.output_types}
-        columns = tuple(name for name, kind in types.items() if name in models.rows.columns and kind != "timestamp")
+        columns = _columns_of(loaded.program, models.rows)
         trained = models.part(index, ("train",))
         facts = {
             "trained_until": trained[TIME].max() if trained.height else None,

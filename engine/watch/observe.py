@@ -62,10 +62,11 @@ def read_chunks(declared: Declared, seen: Observations, now: datetime, since: da
 class ChunkReader:
     """Reads one model's chunks at one moment or, for a simulated clock, at many: what moments share is made once."""
 
-    def __init__(self, watching: Watching, seen: Observations) -> None:
+    def __init__(self, watching: Watching, seen: Observations, reference: Reference | None = None) -> None:
+        """`reference` is that of the training rows, when it was made before; see `build_reference`."""
         self._watching, self._seen = watching, seen
         self._built = {name: (spec, _build(watching, spec)) for name, spec in watching.monitors.items()}
-        self._shared = _Shared(seen, watching.watch)
+        self._shared = _Shared(seen, watching.watch, reference)
         self._closed: dict[str, Profile] = {}
 
     def watch(self, rows: pl.DataFrame) -> None:
@@ -111,8 +112,8 @@ def _build(watching: Watching, spec: MonitorSpec) -> Monitor:
 class _Shared:
     """What chunks have in common: references, made once where they are the same."""
 
-    def __init__(self, seen: Observations, watch: WatchSpec) -> None:
-        self._seen, self._watch = seen, watch
+    def __init__(self, seen: Observations, watch: WatchSpec, made: Reference | None) -> None:
+        self._seen, self._watch, self._made = seen, watch, made
         self._training: tuple[Reference, Past] | None = None
         self._scores: Reference | None = None
         self._held = split_evenly(seen.held_out, watch.reference_chunks) if seen.held_out.height else []
@@ -124,7 +125,8 @@ class _Shared:
         if self._watch.reference == "training":
             if self._training is None:
                 parts = split_evenly(self._seen.trained, self._watch.reference_chunks)
-                self._training = (build_reference(parts, self._columns(), label="training"), Past(parts, self._held))
+                made = self._made or build_reference(parts, self._columns(), label="training")
+                self._training = (made, Past(parts, self._held))
             self.last = self._training[0]
             return self._training
         before = [chunk for chunk in chunks[:index] if chunk.rows.height]
