@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.evaluation.statistic import NOTHING, Aside, Floats, Statistic
+from engine.evaluation.statistic import NOTHING, Aside, Blocked, Floats, Statistic
 
 
 def rank_areas(y: Floats, prediction: Floats, names: Sequence[str], _: Aside = NOTHING) -> Statistic:
@@ -39,12 +39,21 @@ def rank_areas(y: Floats, prediction: Floats, names: Sequence[str], _: Aside = N
             found["average_precision"] = float(np.einsum("i,i->", hits, precision)) / total
         return found
 
-    return statistic
+    def areas(weights: Floats) -> dict[str, Floats]:
+        hits, misses_below = np.take(weights, positive, axis=1), _running(np.take(weights, negative, axis=1))
+        total, misses = hits.sum(axis=1), misses_below[:, -1]
+        strictly = np.take(misses_below, lower, axis=1)
+        beaten = (strictly + np.take(misses_below, upper, axis=1)) * 0.5 if tied else strictly
+        pairs = total * misses
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {"roc_auc": np.where(pairs == 0, np.nan, np.einsum("bi,bi->b", hits, beaten) / pairs)}
+
+    return statistic if wants_precision or not wants_area else Blocked(statistic, areas)
 
 
 def _running(values: Floats) -> Floats:
-    """Give sums of the first 0, 1, … values."""
-    sums = np.empty(len(values) + 1)
-    sums[0] = 0.0
-    np.cumsum(values, out=sums[1:])
+    """Give sums of the first 0, 1, … values, along the last axis."""
+    sums = np.empty((*values.shape[:-1], values.shape[-1] + 1))
+    sums[..., 0] = 0.0
+    np.cumsum(values, axis=-1, out=sums[..., 1:])
     return sums

@@ -18,9 +18,11 @@ import numpy as np
 from engine.contracts import Scores
 from engine.evaluation.document import MeasuredMetric, PairedDifference
 from engine.evaluation.metrics import METRICS, Floats, aside_of, measure, prepare, why_undefined
+from engine.evaluation.statistic import over
 
 MIN_UNITS = 10
 MIN_CLASS_ROWS = 5
+_AT_ONCE = 65_536  # weights of the resamples that are evaluated together
 _MOST_UNDEFINED = 0.1  # of the resamples; beyond that the defined ones are not a fair sample
 
 
@@ -59,10 +61,13 @@ def _draw(models: Mapping[str, Scores], metrics: Sequence[str], resampling: Resa
     table = {model: {name: np.full(resampling.resamples, np.nan) for name in names[model]} for model in models}
     if any(names.values()):
         first = next(iter(models.values()))
-        for index, weight in enumerate(_weights(first, resampling)):
+        done = 0
+        for weights in _weights(first, resampling):
             for model, statistic in statistics.items():
-                for name, value in statistic(weight).items():
-                    table[model][name][index] = value
+                if names[model]:
+                    for name, values in over(statistic, weights).items():
+                        table[model][name][done : done + len(weights)] = values
+            done += len(weights)
     return {
         model: Drawn(scores, statistics[model](np.ones(len(scores.y))) if names[model] else {}, table[model])
         for model, scores in models.items()
@@ -142,16 +147,19 @@ def point_metric(name: str, scores: Scores) -> MeasuredMetric:
 
 
 def _weights(scores: Scores, resampling: Resampling) -> Iterator[Floats]:
+    """Give the rows' weights in one resample after the other, (b, n): small samples many at a time, with the same draws."""
     random = np.random.Generator(np.random.PCG64(resampling.seed))
-    rows = len(scores.y)
-    if scores.cluster is None:
-        for _ in range(resampling.resamples):
-            yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
-        return
-    _, member = np.unique(scores.cluster, return_inverse=True)
-    units = int(member.max()) + 1
-    for _ in range(resampling.resamples):
-        yield np.bincount(random.integers(0, units, units), minlength=units).astype(np.float64)[member]
+    rows, member = len(scores.y), None
+    units = rows
+    if scores.cluster is not None:
+        _, member = np.unique(scores.cluster, return_inverse=True)
+        units = int(member.max()) + 1
+    most = max(1, _AT_ONCE // max(rows, 1))
+    for start in range(0, resampling.resamples, most):
+        size = min(most, resampling.resamples - start)
+        drawn = random.integers(0, units, (size, units)) + np.arange(size)[:, np.newaxis] * units
+        counts = np.bincount(drawn.ravel(), minlength=size * units).astype(np.float64).reshape(size, units)
+        yield counts if member is None else np.take(counts, member, axis=1)
 
 
 def _bounds(draws: Floats, level: float) -> tuple[float, float] | None:

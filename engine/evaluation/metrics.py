@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.evaluation.areas import rank_areas
 from engine.evaluation.families import confuse, median_error, rank_classes, rank_queries, spread_quantiles
 from engine.evaluation.names import BINARY, METRIC_NAMES, MULTICLASS, QUANTILE, RANKING
-from engine.evaluation.statistic import NOTHING, Aside, Floats, Prepare, Statistic, aside_of, likeliest
+from engine.evaluation.statistic import NOTHING, Aside, Blocked, Floats, Prepare, Statistic, aside_of, likeliest, over
 
 CALIBRATION_BINS = 10
 _EPSILON = float(np.finfo(np.float64).eps)  # probabilities are kept this far from 0 and 1 in the log loss
@@ -47,7 +47,12 @@ def prepare(y: Floats, prediction: Floats, names: Sequence[str], aside: Aside = 
     for name in names:
         families.setdefault(METRICS[name].prepare, []).append(name)
     parts = [make(y, prediction, members, aside) for make, members in families.items()]
-    return lambda weight: {name: value for part in parts for name, value in part(weight).items()}
+    if len(parts) == 1:
+        return parts[0]
+    return Blocked(
+        lambda weight: {name: value for part in parts for name, value in part(weight).items()},
+        lambda weights: {name: values for part in parts for name, values in over(part, weights).items()},
+    )
 
 
 def measure(name: str, y: Floats, prediction: Floats, aside: Aside = NOTHING) -> float | None:

@@ -13,7 +13,7 @@ from engine.contracts import Scores
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Statistic: TypeAlias = Callable[[Floats], "dict[str, float]"]
-"""Maps row weights (n,) to values by metric; NaN where a resample leaves a metric undefined."""
+"""Maps row weights (n,) to values by metric; NaN where a resample leaves a metric undefined. See `over` for many resamples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,26 @@ class Aside:
 
     group: NDArray[np.int64] | None = None
     quantiles: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A `Statistic` that has a quicker way, with the same bits, for the weights (b, n) of several resamples: values (b,) by metric."""
+
+    one: Statistic
+    many: Callable[[Floats], dict[str, Floats]]
+
+    def __call__(self, weight: Floats) -> dict[str, float]:
+        """Evaluate one resample."""
+        return self.one(weight)
+
+
+def over(statistic: Statistic, weights: Floats) -> dict[str, Floats]:
+    """Evaluate several resamples, (b, n), b at least 1: values (b,) by metric."""
+    if isinstance(statistic, Blocked):
+        return statistic.many(weights)
+    found = [statistic(weight) for weight in weights]
+    return {name: np.array([values[name] for values in found]) for name in found[0]}
 
 
 Prepare: TypeAlias = Callable[[Floats, Floats, Sequence[str], Aside], Statistic]

@@ -6,6 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.contracts import Scores
 from engine.evaluation.bootstrap import Resampling, bootstrap_intervals, draw, paired_bootstrap
@@ -158,3 +160,27 @@ def test_slope_covers_the_truth_as_often_as_it_says():
         slope = calibration_slope((rng.random(400) < p) * 1.0, p, 0.9)
         covered += slope.low <= 1.0 <= slope.high
     assert abs(covered / 200 - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=40),
+    st.sampled_from([None, 2, 5]),
+    st.sampled_from([("roc_auc",), ("roc_auc", "brier", "average_precision", "calibration_error", "f1")]),
+    st.integers(1, 400),
+)
+def test_resamples_at_once_have_the_bits_of_one_after_the_other(
+    rows: list[tuple[bool, int]], clusters: int | None, metrics: tuple[str, ...], at_once: int
+) -> None:
+    y, prediction = np.array([row[0] for row in rows], dtype=float), np.array([row[1] / 6 for row in rows])
+    cluster = None if clusters is None else np.arange(len(rows)) % clusters
+    models = {"a": Scores(y, prediction, cluster), "b": Scores(y, 1 - prediction**2, cluster)}
+    found = []
+    for most in (1, at_once):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("engine.evaluation.bootstrap._AT_ONCE", most)
+            drawn = draw(models, metrics, Resampling(resamples=23, seed=5))
+        found.append({
+            (model, name): values.tobytes() for model, item in drawn.items() for name, values in item.draws.items()
+        })  # fmt: skip
+    assert found[0] == found[1]
