@@ -128,7 +128,7 @@ def _freeze_numbers(name: str, kind: str, present: np.ndarray) -> FrozenColumn:
     mean, scale = float(present.mean()), float(present.std())
     drawn = present if len(present) <= _SAMPLE else present[:: len(present) // _SAMPLE + 1]
     places = (np.array(SHARES) * (len(drawn) - 1)).astype(np.int64)
-    inner = np.unique(np.partition(drawn, np.unique(places))[places])
+    inner = np.unique(np.sort(drawn)[places])  # numpy sorts quicker than it finds so many places
     inner = inner[(inner > low) & (inner < high)] if kind == "f64" else inner[inner < high]
     edges = tuple(dict.fromkeys((low, *inner.tolist(), high)))
     edges = edges if len(edges) > 1 else (low, high)
