@@ -1,6 +1,6 @@
 """A booster's trees as arrays, scored by a compiled kernel with LightGBM's own bits: a third of the time of its call for single rows.
 
-Enters: LightGBM's dump of a booster that is not trained any further. Leaves: scores. Whether they are LightGBM's is not
+Enters: the text of a booster that is not trained any further. Leaves: scores. Whether they are LightGBM's is not
 believed: before it is used, a forest is compared with the booster bit by bit on rows made of its own thresholds, missing
 values, zeros, infinities and unknown categories, and one that differs is not used. Called by the predictor when a server prepares.
 """
@@ -8,8 +8,7 @@ values, zeros, infinities and unknown categories, and one that differs is not us
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ Doubles = NDArray[np.float64]
 
 CHILDREN = 4  # a node's children: not above the threshold, above it, missing, unused (a power of two)
 AS_ZERO, ZERO_TOO, AS_IT_IS = 0, 1, 2  # what a missing value is in a column: zero; missing, as zero is; missing
-_MISSING = {"None": AS_ZERO, "Zero": ZERO_TOO, "NaN": AS_IT_IS}
 PLAIN, SIGMOID, EXPONENTIAL, SOFTMAX = 0, 1, 2, 3
 _LINKS = {
     "regression": PLAIN, "regression_l1": PLAIN, "huber": PLAIN, "quantile": PLAIN, "lambdarank": PLAIN,
     "binary": SIGMOID, "poisson": EXPONENTIAL, "multiclass": SOFTMAX,
 }  # fmt: skip
 _PROBES = 256
-_DUMPED_INFINITY = 1e300
+_VERSION = "v4"  # of the text that LightGBM writes
+_CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of a node's `decision_type`; what is missing is in the next two
 
 
 class UnusualError(Exception):
@@ -66,93 +65,106 @@ class Forest:
         return made[:, 0] if self.classes == 1 else made
 
 
-@dataclass(slots=True)
-class _Nodes:
-    """Nodes and leaves as they are read. A child is a node's place, or the complement of a leaf's."""
-
-    column: list[int] = field(default_factory=list)
-    threshold: list[float] = field(default_factory=list)
-    child: list[tuple[int, int, int]] = field(default_factory=list)
-    sets: list[list[int]] = field(default_factory=list)
-    leaves: list[float] = field(default_factory=list)
-    missing: dict[int, int] = field(default_factory=dict)
-
-    def read(self, tree: Mapping[str, Any]) -> int:
-        """Add a tree; gives its root."""
-        if "split_feature" not in tree:
-            if "leaf_coeff" in tree:
-                raise UnusualError("linear leaves")
-            self.leaves.append(float(tree["leaf_value"]))
-            return ~(len(self.leaves) - 1)
-        place, column = len(self.column), int(tree["split_feature"])
-        categorical = tree["decision_type"] == "=="
-        if (
-            not categorical
-            and self.missing.setdefault(column, _MISSING[tree["missing_type"]]) != _MISSING[tree["missing_type"]]
-        ):
-            raise UnusualError("a column with two kinds of missing values")
-        self.column.append(~column if categorical else column)
-        self.threshold.append(0.0 if categorical else _unbounded(float(tree["threshold"])))
-        self.sets.append([int(code) for code in str(tree["threshold"]).split("||")] if categorical else [])
-        self.child.append((0, 0, 0))
-        left, right = self.read(tree["left_child"]), self.read(tree["right_child"])
-        self.child[place] = (left, right, left if tree["default_left"] and not categorical else right)
-        return place
-
-
-def read_forest(dump: Mapping[str, Any]) -> Forest:
-    """Read LightGBM's dump; raises `UnusualError`."""
-    name, *settings = str(dump.get("objective", "")).split(" ")
-    classes = int(dump["num_tree_per_iteration"])
-    if name not in _LINKS or dump.get("average_output") or "sqrt" in settings:
-        raise UnusualError(f"objective {name}")
-    nodes = _Nodes()
-    roots = [nodes.read(tree["tree_structure"]) for tree in dump["tree_info"]]
-    inner, leaves = len(nodes.column), len(nodes.leaves)
-    words = [_bits(codes) for codes in nodes.sets]
-
-    def place(child: int) -> int:
-        return child if child >= 0 else inner + ~child
-
+def read_forest(text: str) -> Forest:
+    """Read a model's text, as `Booster.model_to_string` gives it; raises `UnusualError`, `KeyError` or `ValueError`."""
+    head, *blocks = text.split("\nTree=")
+    lines = head.splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    name, *options = settings.get("objective", "").split(" ")
+    if settings["version"] != _VERSION or name not in _LINKS or "average_output" in lines or "sqrt" in options:
+        raise UnusualError(f"version {settings['version']}, objective {name}")
+    width, classes = int(settings["max_feature_idx"]) + 1, int(settings["num_tree_per_iteration"])
+    trees = [_read_tree(block.partition("\n\n")[0]) for block in blocks]
+    inner = sum(len(tree.column) for tree in trees)
+    leaves = sum(len(tree.leaf) for tree in trees)
     child = np.repeat(np.arange(inner + leaves, dtype=np.uint32), CHILDREN).reshape(-1, CHILDREN)
-    if inner:
-        child[:inner, :3] = [[place(one) for one in three] for three in nodes.child]
-    missing = np.full(len(dump["feature_names"]), AS_IT_IS, dtype=np.uint8)
-    for column, kind in nodes.missing.items():
-        missing[column] = kind
+    root, nodes, ends = np.empty(len(trees), dtype=np.uint32), 0, inner
+    for index, tree in enumerate(trees):
+        stop = nodes + len(tree.column)
+        placed = np.where(tree.child >= 0, nodes + tree.child, ends + ~tree.child)
+        child[nodes:stop, :3] = placed
+        root[index] = nodes if len(tree.column) else ends
+        nodes, ends = stop, ends + len(tree.leaf)
+    column = np.concatenate([*(tree.column for tree in trees), np.zeros(leaves, dtype=np.int32)])
+    sizes = np.concatenate([*(tree.sizes for tree in trees), np.zeros(leaves, dtype=np.int32)])
     return Forest(
-        column=np.array([*nodes.column, *[0] * leaves], dtype=np.int32),
-        threshold=np.array([*nodes.threshold, *[math.inf] * leaves]),
+        column=column.astype(np.int32),
+        threshold=np.concatenate([*(tree.threshold for tree in trees), np.full(leaves, math.inf)]),
         child=child.reshape(-1),
-        first=np.cumsum([0, *map(len, words), *[0] * leaves]).astype(np.int32),
-        words=np.array([word for part in words for word in part], dtype=np.uint32),
-        value=np.array([*[0.0] * inner, *nodes.leaves]),
-        root=np.array([place(root) for root in roots], dtype=np.uint32),
+        first=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+        words=np.concatenate([np.zeros(0, dtype=np.uint32), *(tree.words for tree in trees)]).astype(np.uint32),
+        value=np.concatenate([np.zeros(inner), *(tree.leaf for tree in trees)]),
+        root=root,
         inner=inner,
-        missing=missing,
+        missing=_missing(column[:inner], np.concatenate([*(tree.missing for tree in trees), np.zeros(0)]), width),
         classes=classes,
         link=_LINKS[name],
-        steepness=float(dict(part.split(":") for part in settings if ":" in part).get("sigmoid", 1.0)),
+        steepness=float(dict(part.split(":") for part in options if ":" in part).get("sigmoid", 1.0)),
     )
 
 
-def _unbounded(threshold: float) -> float:
-    """The dump writes infinity as 1e300."""
-    return math.copysign(math.inf, threshold) if abs(threshold) >= _DUMPED_INFINITY else threshold
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """One tree as its text has it: `child` (m, 3) with the complements of leaves, `sizes` the words of each node's categories."""
+
+    column: NDArray[np.int32]
+    threshold: Doubles
+    child: NDArray[np.int64]
+    missing: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    words: NDArray[np.uint32]
+    leaf: Doubles
 
 
-def _bits(codes: list[int]) -> list[int]:
-    words = [0] * (max(codes, default=-1) // 32 + 1)
-    for code in codes:
-        words[code // 32] |= 1 << code % 32
-    return words
+def _read_tree(text: str) -> _Tree:
+    fields = dict(line.split("=", 1) for line in text.splitlines()[1:])
+    if int(fields.get("is_linear", "0")):
+        raise UnusualError("linear leaves")
+
+    def numbers(name: str, kind: Any) -> Any:
+        return np.array(fields.get(name, "").split(), dtype=kind)
+
+    kinds = numbers("decision_type", np.int64)
+    column, threshold = numbers("split_feature", np.int32), numbers("threshold", np.float64)
+    left, right = numbers("left_child", np.int64), numbers("right_child", np.int64)
+    categorical = (kinds & _CATEGORICAL) != 0
+    absent = np.where(((kinds & _DEFAULT_LEFT) != 0) & ~categorical, left, right)
+    bounds, words = numbers("cat_boundaries", np.int64), numbers("cat_threshold", np.uint32)
+    sets = [words[bounds[index] : bounds[index + 1]] for index in threshold[categorical].astype(np.int64)]
+    sizes = np.zeros(len(column), dtype=np.int64)
+    sizes[categorical] = [len(one) for one in sets]
+    leaf = np.array(fields["leaf_value"].split(), dtype=np.float64)
+    inner = len(leaf) - 1
+    if {len(column), len(threshold), len(kinds), len(left), len(right)} != {inner}:
+        raise UnusualError(f"a tree of {len(leaf)} leaves with other than {inner} nodes")
+    if inner and (min(left.min(), right.min()) < -len(leaf) or max(left.max(), right.max()) >= inner):
+        raise UnusualError("a child that is not there")
+    return _Tree(
+        column=np.where(categorical, ~column, column),
+        threshold=threshold,
+        child=np.stack([left, right, absent], axis=1),
+        missing=kinds >> 2 & 3,
+        sizes=sizes,
+        words=np.concatenate(sets) if sets else words[:0],
+        leaf=leaf,
+    )
+
+
+def _missing(column: NDArray[np.int32], kinds: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+    """Give what is missing in each column: the same at all of its nodes."""
+    found = np.full(width, AS_IT_IS, dtype=np.uint8)
+    numeric = column >= 0
+    found[column[numeric]] = kinds[numeric]
+    if (found[column[numeric]] != kinds[numeric]).any():
+        raise UnusualError("a column with two kinds of missing values")
+    return found
 
 
 def make_forest(booster: Any) -> Forest | None:
     """A booster's trees; `None` when they are unusual, or give another bit than the booster on rows made to find one."""
     try:
-        forest = read_forest(booster.dump_model())
-    except (UnusualError, KeyError, ValueError, RecursionError):
+        forest = read_forest(booster.model_to_string())
+    except (UnusualError, KeyError, ValueError):
         return None
     x = make_probes(forest)
     theirs = np.asarray(booster.predict(x, num_threads=1), dtype=np.float64)

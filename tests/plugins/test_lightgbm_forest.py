@@ -115,8 +115,8 @@ def test_a_forest_that_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> N
     booster = trained(drawn(7, missing=0.1, zeros=0.0, categories=5), "binary", 7)
     read = forest.read_forest
 
-    def damaged(dump: dict[str, object]) -> object:
-        found = read(dump)
+    def damaged(text: str) -> object:
+        found = read(text)
         found.child[:4] = found.child[[1, 0, 2, 3]]  # the first tree's first branch
         return found
 
@@ -142,6 +142,13 @@ def test_a_prepared_predictor_gives_what_it_gave_before(
     assert isinstance(predictor, ServingPredictor)
     predictor.prepare()
     assert [predictor.predict(part).tobytes() for part in (x[:1], x[:20], x)] == before
+
+
+def test_a_text_of_another_version_or_cut_short_is_left_to_lightgbm() -> None:
+    text = trained(drawn(11, missing=0.1, zeros=0.1, categories=5), "binary", 11).model_to_string()
+    for changed in (text.replace("version=v4", "version=v5"), text.replace("leaf_value=", "leaf="), "tree\n"):
+        with pytest.raises((forest.UnusualError, KeyError, ValueError)):
+            forest.read_forest(changed)
 
 
 def test_only_a_server_imports_the_compiler() -> None:
