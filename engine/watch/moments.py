@@ -1,7 +1,7 @@
 """Second moments of normal scores: what of a chunk says how its columns hang together. Additive.
 
 Enters: rows and the frozen scale. Leaves: sums, products and squared products over the columns of numbers, from at most
-20,000 rows of a batch, evenly taken. Called by `profile`; judged by `dependence_evidence`.
+10,000 rows of a batch, evenly taken. Called by `profile`; judged by `dependence_evidence`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import special
 
 from engine.watch.frozen import FrozenColumn, FrozenTable, as_number, is_number
 
-ROWS, STREAMED = 20_000, 2_000
+ROWS, STREAMED = 10_000, 2_000
 """Rows taken of a chunk in memory, and of each batch of one that streams."""
 _AT_ONCE = 2_048  # rows whose products are summed while they are in the processor's cache
 MAX_COLUMNS = 200  # beyond that, pairs are too many to be told apart and to be kept
@@ -38,11 +38,11 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moments_of(rows: pl.DataFrame, frozen: FrozenTable, most: int = ROWS) -> Moments | None:
-    """Take the moments of a batch, of `most` rows about; `None` when fewer than two columns of numbers are usable."""
+    """Take the moments of a batch, of `most` rows at most; `None` when fewer than two columns of numbers are usable."""
     columns = [column for column in frozen.numbers if _usable(rows, column)][:MAX_COLUMNS]
     if len(columns) < 2:
         return None
-    step = max(1, rows.height // most)
+    step = max(1, -(-rows.height // most))
     drawn = rows.select([column.name for column in columns]).gather_every(step) if step > 1 else rows
     doubles = drawn.select([as_number(rows.schema[column.name], column.name) for column in columns])
     scores = np.empty((len(columns), drawn.height))
