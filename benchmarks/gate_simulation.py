@@ -85,7 +85,7 @@ def evidence_of(ours: Scores, other: Scores, primary: str, seed: int, resamples:
     )  # fmt: skip
 
 
-def promotions(gate: Gate, world: World, primary: str, challengers: int, resamples: int = 200) -> int:
+def promotions(gate: Gate, world: World, primary: str, challengers: int, resamples: int = 500) -> int:
     """Count how many of the challengers the gate lets pass."""
     passed = 0
     for index in range(challengers):
