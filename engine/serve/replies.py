@@ -16,7 +16,7 @@ from engine.serve.mistakes import Mistake, RefusedError
 JSON, PROBLEM = b"application/json", b"application/problem+json"
 _TITLES = {
     400: "the body cannot be read", 401: "a token is needed", 403: "not from this page", 404: "no such route",
-    405: "another method is needed", 408: "the request took too long to arrive", 413: "too much at once",
+    405: "another method is needed", 413: "too much at once",
     415: "another encoding is needed", 422: "the request does not fit the model", 500: "the server failed",
     503: "not now", 504: "the answer took too long",
 }  # fmt: skip
@@ -50,7 +50,7 @@ def problem(refused: RefusedError) -> Reply:
         document["hint"] = refused.hint
     headers: tuple[tuple[bytes, bytes], ...] = ()
     match refused.status:
-        case 408 | 413:
+        case 413:
             headers = ((b"connection", b"close"),)  # the rest of the body is not worth reading
         case 401:
             headers = ((b"www-authenticate", b"Bearer"),)
