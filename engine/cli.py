@@ -81,6 +81,9 @@ def _guarded(name: str, rest: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; finished nodes are kept, run the same command to go on", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of our stdout left; that is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
     except OSError as error:
         return _told(error)
 
@@ -92,9 +95,6 @@ def _told(error: OSError) -> int:
 
     from engine.stores.disk import disk_error  # noqa: PLC0415
 
-    if isinstance(error, BrokenPipeError):  # the reader of our stdout left; that is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     lacks = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
     if error.errno not in lacks:
         raise error

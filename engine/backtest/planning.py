@@ -197,28 +197,30 @@ class _Builder:
         Once a challenger was refused the next one is held to an older model; policies ask the rest for themselves. With a
         limit on what is trained there is no such chain, and each replay asks for everything.
         """
+        return [self._ruling(index, champion) for index, champion in self._pairs()]
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        """Give challenger and champion of each ruling that is a node."""
         if not self._replayed or self.wanted.trained is not None:
             return []
         known = self.all_trained()
-        return [
-            self._ruling(index, index - back)
-            for index in sorted(known)
-            for back in range(1, _BACK + 1)
-            if index - back in known
-        ]
+        backs = range(1, _BACK + 1)
+        return [(index, index - back) for index in sorted(known) for back in backs if index - back in known]
+
+    def _named(self, index: int, champion: int) -> str:
+        return f"{self._names[index]}.{self._names[champion]}"
 
     def _ruling(self, index: int, champion: int) -> PlanNode:
         inputs = {"rows": "features", **self._sources, **self._models_of([champion, index])}
         settings = {**self._gates, "challenger": index, "champion": champion}
         code = _code(_RULING_CODE) | _components(self.planned.declared.catalogue, self._judges)
-        pair = f"{self._names[index]}.{self._names[champion]}"
         return PlanNode(
-            name=f"ruling@{pair}",
+            name=f"ruling@{self._named(index, champion)}",
             kind="backtest.rule",
             inputs=inputs,
             settings=settings,
             code=code,
-            title=f"gates: {pair.replace('.', ' against ')}",
+            title=f"gates: {self._names[index]} against {self._names[champion]}",
         )
 
     def references(self) -> list[PlanNode]:
@@ -252,9 +254,10 @@ class _Builder:
         if policy.counts_content:
             inputs["content"] = CONTENT
         if policy.triggers:
-            inputs |= {node.name.replace("@", ".", 1): node.name for node in self.rulings()}
+            names = [self._named(index, champion) for index, champion in self._pairs()]
+            inputs |= {f"ruling.{name}": f"ruling@{name}" for name in names}
         if self._refers(policy):
-            inputs |= {f"reference.{index}": self._reference(index).name for index in trained}
+            inputs |= {f"reference.{index}": f"reference@{self._names[index]}" for index in trained}
         settings: dict[str, Any] = {
             **self._gates,
             "pipeline": spec.name,

@@ -64,9 +64,8 @@ def _draw(models: Mapping[str, Scores], metrics: Sequence[str], resampling: Resa
         done = 0
         for weights in _weights(first, resampling):
             for model, statistic in statistics.items():
-                if names[model]:
-                    for name, values in over(statistic, weights).items():
-                        table[model][name][done : done + len(weights)] = values
+                for name, values in over(statistic, weights).items():
+                    table[model][name][done : done + len(weights)] = values
             done += len(weights)
     return {
         model: Drawn(scores, statistics[model](np.ones(len(scores.y))) if names[model] else {}, table[model])

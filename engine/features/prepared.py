@@ -41,6 +41,7 @@ class _Asking:
     views: list[View | None]
 
 
+_Conform: TypeAlias = Callable[[Any, str], Any]
 _Operation: TypeAlias = Callable[..., Any]
 """A step of one row: of the row alone (a formula), or of the row and `_Asking`."""
 
@@ -160,24 +161,17 @@ def _double(value: Any, name: str) -> Any:
     return _null(value, name, "f64")
 
 
-def _whole(value: Any, name: str) -> Any:
-    if type(value) is int and -(2**63) <= value < 2**63:
-        return value
-    return _null(value, name, "i64")
+def _whole(type_: str) -> _Conform:
+    def conform(value: Any, name: str) -> Any:
+        if type(value) is int and -(2**63) <= value < 2**63:
+            return value
+        return _null(value, name, type_)
+
+    return conform
 
 
-def _moment(value: Any, name: str) -> Any:
-    if type(value) is int and -(2**63) <= value < 2**63:
-        return value
-    return _null(value, name, "timestamp")
-
-
-def _truth(value: Any, name: str) -> Any:
-    return value if type(value) is bool else _null(value, name, "bool")
-
-
-def _text(value: Any, name: str) -> Any:
-    return value if type(value) is str else _null(value, name, "str")
+def _exactly(kind: type, type_: str) -> _Conform:
+    return lambda value, name: value if type(value) is kind else _null(value, name, type_)
 
 
 def _null(value: Any, name: str, type_: str) -> Any:
@@ -187,8 +181,9 @@ def _null(value: Any, name: str, type_: str) -> Any:
     return None
 
 
-_CONFORM: Mapping[str, Callable[[Any, str], Any]] = {
-    "bool": _truth, "i64": _whole, "f64": _double, "str": _text, "timestamp": _moment,
+_CONFORM: Mapping[str, _Conform] = {
+    "bool": _exactly(bool, "bool"), "i64": _whole("i64"), "f64": _double, "str": _exactly(str, "str"),
+    "timestamp": _whole("timestamp"),
 }  # fmt: skip
 """What makes a request's value what the program expects, by type; raises `DataError` for another type."""
 

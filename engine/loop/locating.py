@@ -15,24 +15,20 @@ def states_of(project: Project) -> tuple[list[tuple[Declaration, LoopState]], li
 
     Pipelines whose declaration is wrong are left to the tick to tell.
     """
-    opened: dict[StoresSpec, LoopState | EngineError] = {}
-    found: list[tuple[Declaration, LoopState]] = []
-    for _, declaration in read_declarations(project):
-        if isinstance(declaration, Declaration):
-            spec = declaration.declared.stores
-            if spec not in opened:
-                opened[spec] = _open(project, spec)
-            state = opened[spec]
-            if isinstance(state, LoopState):
-                found.append((declaration, state))
-    return found, [state for state in opened.values() if isinstance(state, EngineError)]
+    found = [declaration for _, declaration in read_declarations(project) if isinstance(declaration, Declaration)]
+    opened: dict[StoresSpec, LoopState] = {}
+    problems: list[EngineError] = []
+    for spec in dict.fromkeys(declaration.declared.stores for declaration in found):
+        try:
+            opened[spec] = _open(project, spec)
+        except EngineError as error:
+            problems.append(error)
+    known = [(item, opened[item.declared.stores]) for item in found if item.declared.stores in opened]
+    return known, problems
 
 
-def _open(project: Project, spec: StoresSpec) -> LoopState | EngineError:
-    try:
-        return LoopState(Stores(project, SettingsSpec(stores=spec)).database)
-    except EngineError as error:
-        return error
+def _open(project: Project, spec: StoresSpec) -> LoopState:
+    return LoopState(Stores(project, SettingsSpec(stores=spec)).database)
 
 
 def state_of(project: Project, key: str) -> LoopState:
@@ -43,10 +39,8 @@ def state_of(project: Project, key: str) -> LoopState:
     declared = [found.declared.stores for _, found in read_declarations(project) if isinstance(found, Declaration)]
     unreadable: list[EngineError] = []
     for spec in dict.fromkeys([*declared, StoresSpec()]):
-        state = _open(project, spec)
         try:
-            if isinstance(state, EngineError):
-                raise state
+            state = _open(project, spec)
             state.find(key)
         except NotFoundError:
             continue
@@ -73,5 +67,5 @@ def pipeline_of(project: Project, name: str) -> tuple[Declaration, LoopState]:
         if isinstance(found, Declaration):
             names.append(pipeline)
             if pipeline == name:
-                return found, LoopState(Stores(project, SettingsSpec(stores=found.declared.stores)).database)
+                return found, _open(project, found.declared.stores)
     raise NotFoundError(f"no pipeline {name!r} has triggers", hint=f"those that have: {', '.join(names) or 'none'}")

@@ -11,9 +11,11 @@ import math
 import numpy as np
 from numba import njit
 
+from .forest import AS_ZERO, CHILDREN, EXPONENTIAL, SIGMOID, SOFTMAX, ZERO_TOO
+
 _BESIDE = 8
 _LEAST = float(np.float32(1e-35))  # what LightGBM reads as zero
-_RIGHT, _LEFT, _TWO = np.uint64(1), np.uint64(0), np.uint64(2)
+_RIGHT, _LEFT, _CHILDREN = np.uint64(1), np.uint64(0), np.uint64(CHILDREN)
 _BIT = np.uint32(1)
 _CODES = 2.0**31
 
@@ -46,7 +48,7 @@ def score(x, column, threshold, child, first, words, value, root, inner, missing
                     else:
                         given = row[looked]
                         side = np.uint64(given > threshold[node]) + (np.uint64(math.isnan(given)) << _RIGHT)
-                    node = np.uint64(child[(node << _TWO) + side])
+                    node = np.uint64(child[node * _CHILDREN + side])
                     at[lane] = node
                     going |= node < inner
             for lane in range(beside):
@@ -60,8 +62,8 @@ def _read(given, missing, row):  # type: ignore[no-untyped-def]
     for place in range(len(given)):
         value = given[place]
         if -_LEAST <= value <= _LEAST:
-            value = np.nan if missing[place] == 1 else 0.0
-        elif missing[place] == 0 and math.isnan(value):
+            value = np.nan if missing[place] == ZERO_TOO else 0.0
+        elif missing[place] == AS_ZERO and math.isnan(value):
             value = 0.0
         row[place] = value
 
@@ -69,13 +71,13 @@ def _read(given, missing, row):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _link(sums, link, steepness):  # type: ignore[no-untyped-def]
     """The objective's link, in place."""
-    if link == 1:
+    if link == SIGMOID:
         for place in range(len(sums)):
             sums[place] = 1.0 / (1.0 + math.exp(-steepness * sums[place]))
-    elif link == 2:
+    elif link == EXPONENTIAL:
         for place in range(len(sums)):
             sums[place] = math.exp(sums[place])
-    elif link == 3:
+    elif link == SOFTMAX:
         most, total = sums.max(), 0.0
         for place in range(len(sums)):
             sums[place] = math.exp(sums[place] - most)
