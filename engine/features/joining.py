@@ -6,25 +6,21 @@ cuts are, so pieces run on as many threads as Polars has, and what lies between 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from engine.features.coverage import COMPILED_FROM, Coverage, Queries, Ranges, coverage_of
 from engine.features.frames import Codes, Ints
 from engine.features.timeline import LONGEST, Timeline
+from engine.threads import in_threads
 
 PIECE = 1 << 19
 """Rows of both sides in a piece, about; a key is never cut."""
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _Rows: TypeAlias = npt.NDArray[np.int32]
 
 
@@ -123,15 +119,3 @@ def _by_code(codes: Codes, size: int) -> _Rows:
     else:
         order = np.argsort(kept, kind="stable")
     return (order if held is None else held[order]).astype(np.int32)
-
-
-def in_threads(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Apply a function to each, on as many threads as Polars has where there are several; never from one of those threads."""
-    if len(items) < 2:
-        return [function(item) for item in items]
-    return [done.result() for done in [_threads().submit(function, item) for item in items]]
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(pl.thread_pool_size(), thread_name_prefix="piece")

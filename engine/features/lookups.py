@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from engine.features.frames import Codes, Ints, gather
-from engine.features.joining import Joined, Piece, in_threads
+from engine.features.joining import Joined, Piece
 from engine.features.lowered_functions import DTYPES
 from engine.features.steps import Lookup
 from engine.features.timeline import FOREVER
+from engine.threads import in_threads
 
 
 def compute_lookups(joined: Joined, steps: Sequence[Lookup]) -> list[pl.Series]:

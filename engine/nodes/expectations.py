@@ -7,7 +7,6 @@ that is null has not failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +17,7 @@ from engine.features.lowering import Lowered, evaluate, lower
 from engine.features.timeline import comes_once
 from engine.nodes.frames import collect
 from engine.spec import Expectation, SourceSpec
+from engine.threads import in_threads
 
 _SLICE = 1 << 18
 _TYPES: Mapping[type[pl.DataType], str] = {pl.Boolean: "bool", pl.Int64: "i64", pl.Float64: "f64", pl.String: "str"}
@@ -163,5 +163,4 @@ def _condition(item: Expectation, text: str, frame: pl.DataFrame) -> Rule:
 def _holds(condition: Lowered, given: pl.DataFrame) -> pl.Series:
     """Evaluate slices side by side: a row's condition is its own, and a slice fits into the processor's cache."""
     slices = [given.slice(start, _SLICE) for start in range(0, max(given.height, 1), _SLICE)]
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        return pl.concat(pool.map(lambda rows: evaluate(condition, rows)["holds"], slices))
+    return pl.concat(in_threads(lambda rows: evaluate(condition, rows)["holds"], slices))

@@ -39,12 +39,13 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
 
 def moments_of(rows: pl.DataFrame, frozen: FrozenTable, most: int = ROWS) -> Moments | None:
     """Take the moments of a batch, of `most` rows at most; `None` when fewer than two columns of numbers are usable."""
-    columns = [column for column in frozen.numbers if _usable(rows, column)][:MAX_COLUMNS]
+    schema = rows.schema
+    columns = [item for item in frozen.numbers if item.name in schema and is_number(schema[item.name])][:MAX_COLUMNS]
     if len(columns) < 2:
         return None
     step = max(1, -(-rows.height // most))
     drawn = rows.select([column.name for column in columns]).gather_every(step) if step > 1 else rows
-    doubles = drawn.select([as_number(rows.schema[column.name], column.name) for column in columns])
+    doubles = drawn.select([as_number(schema[column.name], column.name) for column in columns])
     scores = np.empty((len(columns), drawn.height))
     for index, column in enumerate(columns):
         scores[index] = _normal_scores(doubles[column.name].to_numpy(), column)
@@ -65,10 +66,6 @@ def _products(rows: np.ndarray) -> np.ndarray:
         for index, row in enumerate(part):
             found[index, : index + 1] += np.einsum("jn,n->j", part[: index + 1], row)
     return np.asarray(np.tril(found) + np.tril(found, -1).T)
-
-
-def _usable(rows: pl.DataFrame, column: FrozenColumn) -> bool:
-    return column.name in rows.columns and is_number(rows.schema[column.name])
 
 
 def _normal_scores(values: np.ndarray, column: FrozenColumn) -> np.ndarray:

@@ -7,21 +7,25 @@ rows. A broken column is noted and never breaks the others'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from engine.profiling.columns import type_word
+from engine.threads import in_threads, one_ahead
 from engine.watch.counting import Summary, bucket_of, sketch, summarise
 from engine.watch.frozen import Chunk, FrozenColumn, FrozenTable, as_number, as_text, doubles_of, is_number
 from engine.watch.moments import ROWS, STREAMED, Moments, merge_moments, moments_of
 
 VERSION = 1
+_T = TypeVar("_T")
 BATCH = 100_000
 NEW_VALUES = 50
+_MANY = 10_000  # rows from which threads are worth the handing over
 _SKETCHED = 20_000  # distinct values of one batch that are sketched at most
 
 
@@ -78,7 +82,7 @@ def profile_rows(rows: Chunk, frozen: FrozenTable, *, name: str = "", batch: int
     schema = dict(rows.collect_schema())
     wanted = [column.name for column in frozen.columns if column.name in schema]
     merged = _profile_batch(pl.DataFrame(schema={name: schema[name] for name in wanted}), frozen, STREAMED)
-    for part in batches(rows, batch) if wanted else ():
+    for part in one_ahead(batches(rows, batch)) if wanted else ():
         merged = merge_profiles(merged, _profile_batch(part.select(wanted), frozen, STREAMED))
     if not wanted:
         merged = msgspec.structs.replace(merged, rows=int(rows.select(pl.len()).collect().item()))
@@ -145,9 +149,9 @@ def _merge_counts(left: ColumnCounts, right: ColumnCounts) -> ColumnCounts:
 def _profile_batch(rows: pl.DataFrame, frozen: FrozenTable, drawn: int) -> Profile:
     known = frozen.by_name
     numbers = _numbers_of(rows, known)
-    columns = {
-        name: _guarded(rows[name], column, numbers.get(name)) for name, column in known.items() if name in rows.columns
-    }
+    held = [column for name, column in known.items() if name in rows.columns]
+    found = _each(lambda column: _guarded(rows[column.name], column, numbers.get(column.name)), held, rows.height)
+    columns = {column.name: counts for column, counts in zip(held, found, strict=True)}
     return Profile(
         rows=rows.height,
         columns=columns,
@@ -171,12 +175,22 @@ def _numbers_of(rows: pl.DataFrame, known: Mapping[str, FrozenColumn]) -> dict[s
     try:
         for part in rows.iter_slices(BATCH) if columns else ():
             counted = part.select(doubles)
-            for column in columns:
-                values = counted[column.name].to_numpy()
-                made[column.name] += summarise(values, column.edges, column.mean, column.scale)
+            for column, summary in zip(
+                columns, _each(partial(_summary_of, counted), columns, part.height), strict=True
+            ):
+                made[column.name] += summary
     except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError):
         return {}
     return made
+
+
+def _each(count: Callable[[FrozenColumn], _T], columns: Sequence[FrozenColumn], height: int) -> list[_T]:
+    """Count each column; several at once where there are rows enough."""
+    return in_threads(count, columns) if height >= _MANY else [count(column) for column in columns]
+
+
+def _summary_of(counted: pl.DataFrame, column: FrozenColumn) -> Summary:
+    return summarise(counted[column.name].to_numpy(), column.edges, column.mean, column.scale)
 
 
 def _nothing(column: FrozenColumn) -> Summary:
