@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +44,21 @@ CHANGES: dict[str, Change] = {
     "tail: 1.5 % from N(0, 4)": lambda x, rng: np.where(rng.random(x.shape) < 0.015, x * 4, x),
     "shape: skewed, mean and spread alike": lambda x, _: (x + 0.06 * (x**2 - 1)) / np.sqrt(1 + 2 * 0.06**2),
 }
+MIXES: dict[str, Change] = {
+    "mix: first category + 4 %": lambda shares, _: np.append(0.96 * shares[0] + 0.04, 0.96 * shares[1:]),
+    "mix: every share x exp(N(0, 0.09))": lambda shares, rng: shares * np.exp(rng.normal(0.0, 0.09, shares.shape)),
+}
 P_VALUES = {"evidently_ks", "evidently_chisquare", "evidently_z"}
 
 
 def draw(
-    rng: np.random.Generator, wobble: float, change: Change | None = None, mix: float = 0.0, correlation: float = 0.0
+    rng: np.random.Generator,
+    wobble: float,
+    change: Change | None = None,
+    mix: Change | None = None,
+    correlation: float = 0.0,
 ) -> pl.DataFrame:
-    """One chunk; `mix` moves rows to the first category, `correlation` ties neighbouring columns together."""
+    """One chunk; `mix` changes the shares of categories, `correlation` ties neighbouring columns together."""
     x = rng.normal(size=(ROWS, NUMBERS))
     if correlation:
         x[:, 1::2] = correlation * x[:, ::2] + np.sqrt(1 - correlation**2) * x[:, 1::2]
@@ -56,9 +67,8 @@ def draw(
     for size in SIZES:
         shares = np.arange(1, size + 1) ** -0.7 * np.exp(rng.normal(0.0, wobble, size))
         shares /= shares.sum()
-        shares = shares * (1 - mix)
-        shares[0] += mix
-        columns[f"c{size}"] = rng.choice(size, ROWS, p=shares).astype(str)
+        shares = mix(shares, rng) if mix else shares
+        columns[f"c{size}"] = rng.choice(size, ROWS, p=shares / shares.sum()).astype(str)
     return pl.DataFrame(columns)
 
 
@@ -126,32 +136,47 @@ class World:
         into["pairs:reconstruction error"].append(reconstruction(self.chunks, chunk))
 
 
-def simulate(references: int, wobble: float) -> tuple[dict, dict]:
-    """Give the statistics of unchanged chunks, and of changed ones by scenario; each by method."""
-    null: dict[str, list[float]] = defaultdict(list)
-    moved: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+Found = dict[str, dict[str, list[float]]]
+NOTHING = "nothing changed"
+
+
+def simulate(references: int, wobble: float, processes: int) -> Found:
+    """Give the statistics of unchanged chunks and of changed ones: by scenario, by method."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with ProcessPoolExecutor(processes) as pool:
+        for count, one in enumerate(pool.map(partial(compare_one, wobble=wobble), range(references)), 1):
+            for scenario, methods in one.items():
+                for method, values in methods.items():
+                    found[scenario][method] += values
+            if count % 10 == 0:
+                print(f"  {count} references", file=sys.stderr, flush=True)
+    return found
+
+
+def compare_one(seed: int, wobble: float) -> Found:
+    """Draw one reference, and of each scenario a chunk; give every method's statistics."""
+    rng = np.random.default_rng([seed, int(wobble * 100)])
     numbers, texts = [f"x{index}" for index in range(NUMBERS)], [f"c{size}" for size in SIZES]
-    for seed in range(references):
-        rng = np.random.default_rng([seed, int(wobble * 100)])
-        chunks = [draw(rng, wobble) for _ in range(CHUNKS)]
-        world = World(chunks, build_reference(chunks))
+    chunks = [draw(rng, wobble) for _ in range(CHUNKS)]
+    world = World(chunks, build_reference(chunks))
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
-        quiet = draw(rng, wobble)
-        world.note(null, quiet, numbers)
-        world.note(null, quiet, texts)
-        for name, change in CHANGES.items():
-            world.note(moved[name], draw(rng, wobble, change), numbers)
-        world.note(moved["mix: first category + 4 %"], draw(rng, wobble, mix=0.04), texts)
-        for into, chunk in ((null, quiet), (moved["correlation 0 to 0.12"], draw(rng, wobble, correlation=0.12))):
-            world.note_pairs(into, chunk)
-        if seed % 10 == 9:
-            print(f"  {seed + 1} references", file=sys.stderr, flush=True)
-    return null, moved
+    quiet = draw(rng, wobble)
+    world.note(found[NOTHING], quiet, numbers)
+    world.note(found[NOTHING], quiet, texts)
+    for name, change in CHANGES.items():
+        world.note(found[name], draw(rng, wobble, change), numbers)
+    for name, mix in MIXES.items():
+        world.note(found[name], draw(rng, wobble, mix=mix), texts)
+    for name, correlation in ((NOTHING, 0.0), ("correlation 0 to 0.12", 0.12)):
+        world.note_pairs(found[name], draw(rng, wobble, correlation=correlation) if correlation else quiet)
+    return {scenario: dict(methods) for scenario, methods in found.items()}
 
 
-def table(null: dict, moved: dict) -> None:
+def table(every: Found) -> None:
     """Print the shares found, ours and the best three of the others."""
-    for name, found in moved.items():
+    null = every.pop(NOTHING)
+    for name, found in every.items():
         for rate in RATES:
             power = {}
             for method, values in found.items():
@@ -191,7 +216,10 @@ print(json.dumps(found))
 def check(python: str, wobble: float) -> None:
     """Let the tools themselves read a draw; print how far their numbers are from those of `mode: compat`."""
     rng = np.random.default_rng([0, int(wobble * 100)])
-    chunks, now = [draw(rng, wobble) for _ in range(CHUNKS)], draw(rng, wobble, CHANGES["mean + 0.1 sd"], mix=0.04)
+    chunks, now = (
+        [draw(rng, wobble) for _ in range(CHUNKS)],
+        draw(rng, wobble, CHANGES["mean + 0.1 sd"], next(iter(MIXES.values()))),
+    )
     with tempfile.TemporaryDirectory() as folder:
         pl.concat(chunks).write_parquet(Path(folder) / "known.parquet")
         now.write_parquet(Path(folder) / "now.parquet")
@@ -209,13 +237,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--references", type=int, default=100)
     parser.add_argument("--wobble", type=float, default=0.0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--peers", help="a Python that has evidently and nannyml")
     arguments = parser.parse_args()
     print(
         f"found at matched false-alarm rates, n = {ROWS}, K = {CHUNKS}, wobble {arguments.wobble}, {arguments.references} references"
     )
     began = time.perf_counter()
-    table(*simulate(arguments.references, arguments.wobble))
+    table(simulate(arguments.references, arguments.wobble, arguments.processes))
     if arguments.peers:
         check(arguments.peers, arguments.wobble)
     print(f"  {time.perf_counter() - began:.0f} s")

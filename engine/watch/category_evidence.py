@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.watch.moderation import Floats, dispersions, moderate
-from engine.watch.number_evidence import Cells, Evidence, Judged, alone, gather_evidence, judge_worst
+from engine.watch.number_evidence import Cells, Evidence, Judged, alone, gather_evidence, score_cells, shares_of
 from engine.watch.scores import count_score, plain_score
 
 COMPONENTS = ("mix", "category", "unseen", "new_value")
+_BY_ROWS = 0.9  # part of the level for single categories that goes to the largest difference of shares
 _MIN_EXPECTED = 2.0  # rows that a chunk has in a category on average; rarer ones are judged together
 
 
@@ -50,7 +51,7 @@ def judge_categories(counts: CategoryCounts, part: float = 1.0) -> Evidence:
     usable = (counts.rows.sum(axis=-1) > 0) & (counts.now > 0)
     ratio = part * counts.now / np.maximum(counts.rows.mean(axis=-1), 1.0)
     cells = Cells(counts.reference, counts.rows, counts.current, counts.now)
-    found = [_mix(counts, ratio), judge_worst(cells, ratio, relative=True), _unseen(counts, ratio), _new_value(counts)]
+    found = [_mix(counts, ratio), _category(cells, ratio), _unseen(counts, ratio), _new_value(counts)]
     return gather_evidence(COMPONENTS, found, np.stack([usable] * len(found), axis=-1))
 
 
@@ -80,6 +81,30 @@ def _mix(counts: CategoryCounts, ratio: Floats) -> Judged:
     law = moderate(dispersions(known / nu[..., None], effective, frequent.any(axis=-1), exposure)).scaled(ratio)
     size = np.sqrt(np.maximum(squared - nu, 0.0) * now_error)
     return law.tail(squared / nu, effective), size, alone(size)
+
+
+def _category(cells: Cells, ratio: Floats) -> Judged:
+    """Judge the single category that moved most: by rows, and in standard deviations; gives its share before and now.
+
+    A number of rows is hardest to see in a frequent category, so most of the level goes to the largest difference of shares
+    (the L-infinity distance): the chance that any category differs by as much. The rest goes to all categories alike
+    (Bonferroni), and finds rare ones.
+    """
+    before, now, filled = shares_of(cells)
+    scored = score_cells(cells, ratio, relative=True)
+    single = np.where(filled, scored.tail(scored.score**2), 1.0)
+    total = cells.rows.sum(axis=-1)
+    moved = np.abs(now - before)
+    farthest, rarest = np.argmax(moved, axis=-1)[..., None], np.argmin(single, axis=-1)[..., None]
+    share = (cells.reference.sum(axis=-2) + cells.current) / np.maximum(total + cells.now, 1.0)[..., None]
+    error = share * (1.0 - share) * (1.0 / np.maximum(cells.now, 1.0) + 1.0 / np.maximum(total, 1.0))[..., None]
+    alike = scored.tail(np.take_along_axis(moved, farthest, -1) ** 2 / np.maximum(error, 1e-300))
+    np.put_along_axis(alike, farthest, np.take_along_axis(single, farthest, -1), -1)
+    by_rows = np.where(filled, alike, 0.0).sum(axis=-1) / _BY_ROWS
+    by_score = np.take_along_axis(single, rarest, -1)[..., 0] * np.maximum(filled.sum(axis=-1), 1) / (1.0 - _BY_ROWS)
+    which = np.where((by_rows <= by_score)[..., None], farthest, rarest)
+    was, is_ = (np.take_along_axis(item, which, -1)[..., 0] for item in (before, now))
+    return np.minimum(np.minimum(by_rows, by_score), 1.0), was, is_
 
 
 def _gaps(counts: Floats, rows: Floats, others: Floats, other_rows: Floats) -> Floats:

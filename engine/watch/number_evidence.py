@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from engine.watch.moderation import Floats, dispersions, moderate
+from engine.watch.moderation import Floats, Moderated, dispersions, moderate
 from engine.watch.scores import combine, count_score, plain_score, unskewed
 
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -27,7 +27,6 @@ Mask: TypeAlias = "NDArray[np.bool_]"
 COMPONENTS = ("location", "spread", "skew", "shape", "spike", "range")
 _TENTHS = 10
 _MIN_EXPECTED = 1.0  # rows that a chunk has in a bin on average, below which the bin says nothing about wobble
-_BY_SHARE = 0.8  # part of a column's level for single categories that goes to them by their shares
 _FARTHEST = (
     2.6  # normal score beyond which rows, one in a hundred, do not weigh more in a skewness: a few would rule it
 )
@@ -239,11 +238,21 @@ class Cells:
     now: Floats
 
 
-def judge_cells(cells: Cells, ratio: Floats, *, relative: bool = False) -> Floats:
-    """Judge each cell's share by itself; the cells of all columns are one family. (..., J, B) tails.
+@dataclass(frozen=True, slots=True)
+class ScoredCells:
+    """Standard scores of a chunk's cells, (..., J, B), and their null model; the cells of all columns are one family."""
 
-    `relative`: a share wobbles in proportion to itself, as those of categories do.
-    """
+    score: Floats
+    law: Moderated
+
+    def tail(self, squared: Floats) -> Floats:
+        """Give the probability that each cell's squared score is at least this; (..., J, B)."""
+        flat = (*squared.shape[:-2], squared.shape[-2] * squared.shape[-1])
+        return self.law.tail(squared.reshape(flat)).reshape(squared.shape)
+
+
+def score_cells(cells: Cells, ratio: Floats, *, relative: bool = False) -> ScoredCells:
+    """Score each cell's share by itself. `relative`: a share wobbles in proportion to itself, as those of categories do."""
     known_score, score = cell_scores(cells)
     shape = score.shape
     expected = cells.reference.mean(axis=-2)
@@ -255,30 +264,29 @@ def judge_cells(cells: Cells, ratio: Floats, *, relative: bool = False) -> Float
     stretched = np.broadcast_to(ratio[..., None], shape).reshape(flat)
     exposure = (expected * (1.0 - expected / np.maximum(cells.rows.mean(axis=-1), 1.0)[..., None])).reshape(flat)
     law = moderate(dispersions(known, 1.0, informative, exposure if relative else None)).scaled(stretched)
-    return law.tail(score.reshape(flat) ** 2).reshape(shape)
+    return ScoredCells(score, law)
 
 
-def judge_worst(cells: Cells, ratio: Floats, *, relative: bool = False) -> Judged:
-    """Judge the most surprising of a column's cells, as one of many; gives its share before and now.
+def judge_cells(cells: Cells, ratio: Floats, *, relative: bool = False) -> Floats:
+    """Judge each cell's share by itself, as `score_cells` scores it. (..., J, B) tails."""
+    scored = score_cells(cells, ratio, relative=relative)
+    return scored.tail(scored.score**2)
 
-    The cells of numbers have like shares and like parts of the level. Those of categories (`relative`) have parts of unlike
-    size (weighted Bonferroni, Holm 1979): what moves many rows is looked for in frequent cells first.
-    """
-    tail = judge_cells(cells, ratio, relative=relative)
+
+def judge_worst(cells: Cells, ratio: Floats) -> Judged:
+    """Judge the most surprising of a column's cells, as one of many with equal parts of the level; its share before and now."""
+    before, now, filled = shares_of(cells)
+    tail = np.where(filled, judge_cells(cells, ratio), 1.0)
+    worst = np.argmin(tail, axis=-1)[..., None]
+    least, was, is_ = (np.take_along_axis(item, worst, -1)[..., 0] for item in (tail, before, now))
+    return np.minimum(least * np.maximum(filled.sum(axis=-1), 1), 1.0), was, is_
+
+
+def shares_of(cells: Cells) -> tuple[Floats, Floats, Mask]:
+    """Give each cell's share of the reference and of the chunk, and whether either has any row of it; (..., J, B)."""
     pooled = cells.reference.sum(axis=-2)
     before = pooled / np.maximum(cells.rows.sum(axis=-1), 1.0)[..., None]
-    now = cells.current / np.maximum(cells.now, 1.0)[..., None]
-    corrected = tail / _level_parts(before, (pooled + cells.current) > 0, _BY_SHARE if relative else 0.0)
-    worst = np.argmin(corrected, axis=-1)[..., None]
-    least, was, is_ = (np.take_along_axis(item, worst, -1)[..., 0] for item in (corrected, before, now))
-    return np.minimum(least, 1.0), was, is_
-
-
-def _level_parts(share: Floats, filled: Mask, by_share: float) -> Floats:
-    """Give each filled cell's part of the level: some by the square of its share, the rest alike; 1 for the others' silence."""
-    even = 1.0 / np.maximum(filled.sum(axis=-1), 1)[..., None]
-    squared = share**2 / np.maximum((share**2).sum(axis=-1), 1e-12)[..., None]
-    return np.where(filled, (1.0 - by_share) * even + by_share * squared, 1.0)
+    return before, cells.current / np.maximum(cells.now, 1.0)[..., None], (pooled + cells.current) > 0
 
 
 def cell_scores(cells: Cells) -> tuple[Floats, Floats]:
