@@ -186,6 +186,8 @@ class _Builder:
             if node.kind == "train":
                 code = {**node.code, "backtest": engine_digest(("backtest/training.py",))}
                 node = msgspec.structs.replace(node, kind="backtest.train", code=code)  # noqa: PLW2901
+            if node.name == "baseline":
+                inputs["after"] = f"train@{name}"  # which has prepared the same rows, in the child that is free then
             nodes.append(
                 msgspec.structs.replace(node, name=f"{node.name}@{name}", inputs=inputs, settings=own, title=node.title)
             )

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from engine.features.compute import compute
@@ -31,12 +32,13 @@ from engine.online.state import EventState
 
 _SHOWN = 5
 _SINGLES = 8
-_NEIGHBOURS = 10
+_NEIGHBOURS = 40
+_CANDIDATES = 4  # for each row that is replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How many rows are replayed at most, and from how many events; at least one row always is."""
+    """How many rows are replayed at most, and from how many events at most; at least one row always is."""
 
     rows: int = 40
     events: int = 15_000
@@ -53,11 +55,11 @@ def replay(
     """Replay a sample of rows (`row_id`, event time, request fields, computed features); a document of what differs."""
     candidates = rows[_chosen(rows, sampling)]
     seen = _Seen(program, candidates, history, as_of)
-    count = seen.fitting(sampling.events)
-    sample = candidates.head(count)
+    chosen = seen.fitting(sampling)
+    sample = candidates[chosen]
     state = EventState(program, MemoryCells())
     pushed = 0
-    for name, events in seen.events(count).items():
+    for name, events in seen.events(chosen).items():
         pushed += _push_shuffled(state, name, events, random.Random(sampling.seed))  # noqa: S311
     fields = [EVENT_TIME, *program.spine.request]
     one_by_one = [compute(program, one, state.read(one, as_of), as_of) for one in sample.select(fields).iter_slices(1)]
@@ -102,13 +104,13 @@ def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(rows: pl.DataFrame, sampling: Sampling) -> list[int]:
-    """Places of rows: some by a hash of their ids, and after each its neighbours in time, who see much the same events."""
+    """Places of candidates: some by a hash of their ids, and after each its neighbours in time, who see much the same events."""
     by_time = rows[EVENT_TIME].arg_sort().to_numpy()
     place = np.empty(rows.height, dtype=np.int64)
     place[by_time] = np.arange(rows.height)
     firsts = rows["row_id"].hash(seed=sampling.seed).arg_sort().head(sampling.rows).to_list()
     groups = (by_time[place[first] : place[first] + _NEIGHBOURS].tolist() for first in firsts)
-    return list(dict.fromkeys(row for group in groups for row in group))[: sampling.rows]
+    return list(dict.fromkeys(row for group in groups for row in group))[: _CANDIDATES * sampling.rows]
 
 
 def _document(program: FeatureProgram, sample: pl.DataFrame, served: pl.DataFrame, pushed: int) -> dict[str, Any]:
@@ -172,25 +174,37 @@ class _Seen:
                 self._found[need.index.source][row].append(found)
         self._lines = lines
 
-    def fitting(self, budget: int) -> int:
-        """How many of the first rows see no more different events than that, together; at least one."""
-        taken = {name: np.zeros(line.frame.height, dtype=np.bool_) for name, line in self._lines.items()}
-        used = 0
-        for row in range(len(self._times)):
-            for name, found in self._found.items():
-                for events in found[row]:
-                    used += int((~taken[name][events]).sum())
-                    taken[name][events] = True
-            if used > budget:
-                return max(row, 1)
-        return len(self._times)
+    def fitting(self, sampling: Sampling) -> list[int]:
+        """Choose rows, in order, that see no more different events together than allowed; without any, the first.
 
-    def events(self, count: int) -> dict[str, pl.DataFrame]:
-        """The events that the first rows see, by source, with all versions of each."""
+        A row that would see too many is passed over: of the rows of a busy key all see much the same.
+        """
+        taken = {name: np.zeros(line.frame.height, dtype=np.bool_) for name, line in self._lines.items()}
+        chosen: list[int] = []
+        left = sampling.events
+        for row in range(len(self._times)):
+            new = {name: self._unseen(name, row, mask) for name, mask in taken.items()}
+            needed = sum(len(events) for events in new.values())
+            if needed <= left:
+                left -= needed
+                chosen.append(row)
+                for name, events in new.items():
+                    taken[name][events] = True
+            if len(chosen) == sampling.rows:
+                break
+        return chosen or [0][: len(self._times)]
+
+    def _unseen(self, name: str, row: int, taken: npt.NDArray[np.bool_]) -> Ints:
+        found = self._found[name][row]
+        every = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+        return np.asarray(every[~taken[every]])
+
+    def events(self, chosen: Sequence[int]) -> dict[str, pl.DataFrame]:
+        """The events that these rows see, by source, with all versions of each."""
         made = {}
         for name, line in self._lines.items():
-            chosen = [events for found in self._found[name][:count] for events in found]
-            rows = np.unique(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+            visible = [events for row in chosen for events in self._found[name][row]]
+            rows = np.unique(np.concatenate(visible)) if visible else np.empty(0, dtype=np.int64)
             kept, id_ = line.frame[rows], self._program.sources[name].id
             if id_ is not None and not self._program.sources[name].static and kept.height:
                 known = line.frame[id_].is_in(kept[id_].drop_nulls().unique().implode())

@@ -68,6 +68,17 @@ def test_a_state_that_loses_events_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     assert {"total", "everywhere"} <= set(differing(found))
 
 
+def test_a_row_that_sees_too_much_does_not_keep_others_from_being_shown() -> None:
+    """Keys take turns, and the events of one are all that is allowed: of that key's rows many are shown."""
+    made, rows, history = world()
+    keyed = [step for step in made.steps if getattr(step, "name", "") == "total"]
+    made = msgspec.structs.replace(made, steps=tuple(keyed), order=("total",))
+    late = rows.filter(pl.col("event_time") > rows["event_time"].max() - pl.duration(microseconds=250))
+    found = replay(made, late, history, Sampling(rows=20, events=60), None)
+    assert found["rows"] > 3
+    assert differing(found) == []
+
+
 def test_few_events_still_show_one_row() -> None:
     made, rows, history = world()
     found = replay(made, rows, history, Sampling(rows=20, events=1), None)
