@@ -34,7 +34,7 @@ BACKTEST_BODIES: Mapping[str, str] = {
     "backtest.cut": "engine.backtest.cutting:cut_rows",
     "backtest.train": "engine.backtest.training:train",
     "backtest.refer": "engine.backtest.watching:refer",
-    "backtest.rule": "engine.backtest.verdicts:rule_pair",
+    "backtest.rule": "engine.backtest.verdicts:rule_challenger",
     "backtest.replay": "engine.backtest.replaying:replay",
     "backtest.measure": "engine.backtest.measuring:measure_policies",
 }
@@ -52,7 +52,7 @@ _REPLAY_CODE = (
     "features/*.py", "nodes/frames.py", "nodes/matrix.py", "nodes/target.py", "nodes/calibrators.py",
 )  # fmt: skip
 _MEASURE_CODE = ("backtest/measuring.py", "backtest/history.py", "evaluation/*.py", "nodes/target.py")
-_BACK = 2  # how many moments back the model may be that a challenger is held to in a node of its own
+_BACK = 2  # how many moments back the model may be that a challenger is held to in a node
 _LIBRARIES = ("polars", "numpy", "scipy")
 
 
@@ -199,30 +199,29 @@ class _Builder:
         Once a challenger was refused the next one is held to an older model; policies ask the rest for themselves. With a
         limit on what is trained there is no such chain, and each replay asks for everything.
         """
-        return [self._ruling(index, champion) for index, champion in self._pairs()]
+        return [self._ruling(index, champions) for index, champions in self._champions().items()]
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        """Give challenger and champion of each ruling that is a node."""
+    def _champions(self) -> dict[int, list[int]]:
+        """Give each challenger whose rulings are a node, and the models that it is held to."""
         if not self._replayed or self.wanted.trained is not None:
-            return []
+            return {}
         known = self.all_trained()
         backs = range(1, _BACK + 1)
-        return [(index, index - back) for index in sorted(known) for back in backs if index - back in known]
+        found = {index: [index - back for back in backs if index - back in known] for index in sorted(known)}
+        return {index: champions for index, champions in found.items() if champions}
 
-    def _named(self, index: int, champion: int) -> str:
-        return f"{self._names[index]}.{self._names[champion]}"
-
-    def _ruling(self, index: int, champion: int) -> PlanNode:
-        inputs = {"rows": "features", **self._sources, **self._models_of([champion, index])}
-        settings = {**self._gates, "challenger": index, "champion": champion}
+    def _ruling(self, index: int, champions: list[int]) -> PlanNode:
+        inputs = {"rows": "features", **self._sources, **self._models_of([*champions, index])}
+        settings = {**self._gates, "challenger": index, "champions": champions}
         code = _code(_RULING_CODE) | _components(self.planned.declared.catalogue, self._judges)
+        name, before = self._names[index], ", ".join(self._names[champion] for champion in champions)
         return PlanNode(
-            name=f"ruling@{self._named(index, champion)}",
+            name=f"ruling@{name}",
             kind="backtest.rule",
             inputs=inputs,
             settings=settings,
             code=code,
-            title=f"gates: {self._names[index]} against {self._names[champion]}",
+            title=f"gates: {name} against {before}",
         )
 
     def references(self) -> list[PlanNode]:
@@ -256,7 +255,7 @@ class _Builder:
         if policy.counts_content:
             inputs["content"] = CONTENT
         if policy.triggers:
-            names = [self._named(index, champion) for index, champion in self._pairs()]
+            names = [self._names[index] for index in self._champions()]
             inputs |= {f"ruling.{name}": f"ruling@{name}" for name in names}
         if self._refers(policy):
             inputs |= {f"reference.{index}": f"reference@{self._names[index]}" for index in trained}

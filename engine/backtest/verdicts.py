@@ -1,14 +1,14 @@
 """Gates replayed: the challenger of a moment before the same gates as in a run, against the model then in production.
 
 Enters: models and rows as they were known. Leaves: a verdict with each gate's result. The evidence is made of what a run's gates
-see: scores of challenger, baseline and champion on the challenger's test rows, slices, columns, the audit of the sources. A ruling
-on two moments close by is a node of its own (`rule_pair`), since more than one policy asks for it.
+see: scores of challenger, baseline and champion on the challenger's test rows, slices, columns, the audit of the sources. Rulings
+on a challenger and models shortly before it are a node (`rule_challenger`), since more than one policy asks for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -39,6 +39,15 @@ class Ruling:
     results: tuple[GateResult, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """The test rows of a challenger, as it and its baseline score them: the same whoever is champion."""
+
+    challenger: int
+    rows: pl.DataFrame
+    scores: Mapping[str, Scores]
+
+
 @dataclass
 class Court:
     """The declared gates that are replayed; what was asked of the same two models is answered once."""
@@ -47,14 +56,15 @@ class Court:
     inputs: Mapping[str, Artefact]
     models: Models
     _rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
+    _held: _HeldOut | None = None
 
     def __post_init__(self) -> None:
         """Take over what nodes have judged."""
         for role, item in self.inputs.items():
             if role.startswith(_RULING):
-                found = read_document(item.path / "ruling.json")
-                results = tuple(msgspec.convert(result, GateResult) for result in found["results"])
-                self._rulings[found["challenger"], found["champion"]] = Ruling(found["verdict"], results)
+                found = read_document(item.path / "rulings.json")
+                for champion, ruling in zip(found["champions"], found["rulings"], strict=True):
+                    self._rulings[found["challenger"], champion] = msgspec.convert(ruling, Ruling)
 
     def rule(self, challenger: int, champion: int) -> Ruling:
         """Judge the challenger of a moment against the model of another; without gates asked for, everything is promoted."""
@@ -79,18 +89,14 @@ class Court:
 
     def _evidence(self, challenger: int, champion: int) -> Evidence:
         models, spec = self.models, msgspec.convert(self.settings["evaluate"], EvaluateSpec)
-        rows, ours = models.part(challenger, ("test",)), models.model(challenger)
+        if self._held is None or self._held.challenger != challenger:
+            self._held = self._hold_out(challenger, spec)
+        rows, scores, ours = self._held.rows, dict(self._held.scores), models.model(challenger)
         columns = {name: slice_masks(rows[name].cast(pl.String).to_numpy()) for name in spec.slices}
-        table = {"challenger": ours.score(rows)}
-        if models.has(challenger, "baseline"):
-            table["baseline"] = models.model(challenger, "baseline").score(rows)
         seen = models.trained_on(champion, rows)
         refusals = (f"the champion was trained on {seen} of the {rows.height} test rows",) if seen else ()
         if not refusals:
-            table["champion"] = models.model(champion).score(rows)
-        y, group = models.labels(challenger, rows), group_ids(rows, ours.trained.get("group"))
-        cluster = rows[spec.cluster].rank("dense").cast(pl.Int64).to_numpy() if spec.cluster else group
-        scores = {name: Scores(y, values, cluster, group, ours.target.quantiles) for name, values in table.items()}
+            scores["champion"] = replace(scores["challenger"], prediction=models.model(champion).score(rows))
         # What a gate asks beyond the primary metric it measures itself, on the same resamples.
         primary = choose_metrics(ours.target.task, spec)[1]
         lean = msgspec.structs.replace(spec, metrics=(primary,), primary=primary, slices=())
@@ -111,6 +117,17 @@ class Court:
             target=ours.target,
         )
 
+    def _hold_out(self, challenger: int, spec: EvaluateSpec) -> _HeldOut:
+        models = self.models
+        rows, ours = models.part(challenger, ("test",)), models.model(challenger)
+        table = {"challenger": ours.score(rows)}
+        if models.has(challenger, "baseline"):
+            table["baseline"] = models.model(challenger, "baseline").score(rows)
+        y, group = models.labels(challenger, rows), group_ids(rows, ours.trained.get("group"))
+        cluster = rows[spec.cluster].rank("dense").cast(pl.Int64).to_numpy() if spec.cluster else group
+        scores = {name: Scores(y, values, cluster, group, ours.target.quantiles) for name, values in table.items()}
+        return _HeldOut(challenger, rows, scores)
+
     def _validation(self) -> dict[str, Mapping[str, Json]]:
         found = {role.removeprefix(_SOURCE): item for role, item in self.inputs.items() if role.startswith(_SOURCE)}
         return {name: read_document(item.path / "validation.json") for name, item in found.items()}
@@ -124,12 +141,13 @@ class Court:
         }
 
 
-def rule_pair(work: Work) -> Mapping[str, Json]:
-    """Judge the challenger of one moment against the model of another; leaves `ruling.json`. The body of a node."""
+def rule_challenger(work: Work) -> Mapping[str, Json]:
+    """Judge the challenger of one moment against the models of others; leaves `rulings.json`. The body of a node."""
     settings: Any = work.settings
     models = Models(work.inputs, keep_catalogue(work.place.root, work.place.plugins), read_rows(work.inputs["rows"]))
-    challenger, champion = settings["challenger"], settings["champion"]
-    found = Court(settings, work.inputs, models).rule(challenger, champion)
-    document: dict[str, Json] = {"challenger": challenger, "champion": champion, "verdict": found.verdict}
-    write_document(work.out / "ruling.json", {**document, "results": msgspec.to_builtins(found.results)})
-    return {"verdict": found.verdict}
+    court, challenger = Court(settings, work.inputs, models), settings["challenger"]
+    found = [court.rule(challenger, champion) for champion in settings["champions"]]
+    told: list[Json] = [{"verdict": item.verdict, "results": msgspec.to_builtins(item.results)} for item in found]
+    document: dict[str, Json] = {"challenger": challenger, "champions": settings["champions"], "rulings": told}
+    write_document(work.out / "rulings.json", document)
+    return {"verdicts": [item.verdict for item in found]}
