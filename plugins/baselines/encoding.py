@@ -69,7 +69,7 @@ def fit_encoding(train: Matrix, max_levels: int) -> Encoding:
     categories: list[int] = []
     levels: list[Floats] = []
     for index, name in enumerate(train.names):
-        column = train.x[:, index]
+        column = train.x[:, index].copy()  # one pass over rows, not three
         known = np.isfinite(column)
         if name in train.categorical:
             categories.append(index)
