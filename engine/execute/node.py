@@ -53,16 +53,17 @@ def _settle(
     node = task.node
     outputs = {role: _output(upstream[name]) for role, name in node.inputs.items()}
     key = action_key(node, {role: output.digest for role, output in outputs.items()})
-    cached = look_up(node, key, store, forced=task.forced is not None)
+    forced = task.forced is not None
+    cached = look_up(node, key, store, forced=forced)
     if cached is not None:
         return replace_result(cached, started_at=base.started_at)
-    miss = store.explain_miss(key)
+    miss = None if forced or node.uncacheable else store.explain_miss(key)
     if miss is not None and miss.damaged:
         narrator.log("warning", f"`{node.name}` cannot be used and is made again: {miss.reason}")
     base = replace_result(base, key=key, reason=why(node, task.forced, miss))
     announce = _Announcement(narrator)
     with hold_action(task.place.artefacts, key, narrator.link.wait, announce) as waited:
-        cached = look_up(node, key, store, forced=task.forced is not None) if waited else None
+        cached = look_up(node, key, store, forced=forced) if waited else None
         if cached is not None:
             return replace_result(cached, started_at=base.started_at, reason="another run computed it meanwhile")
         if narrator.link.is_cancelled():

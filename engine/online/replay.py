@@ -218,23 +218,28 @@ class _Seen:
         asked, held = match_keys(rows, line.frame, on)
         matched = np.flatnonzero(held >= 0)
         order = matched[np.argsort(held[matched], kind="stable")]
-        codes = held[order]
+        codes, times = held[order], line.time[order]
         for row, code in enumerate(asked.tolist()):
             if code < 0:
                 continue
-            mine = order[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
-            if not self._program.sources[need.index.source].static:
-                mine = self._in_reach(need, line, mine, int(self._times[row]))
-            yield row, mine
+            mine = slice(np.searchsorted(codes, code), np.searchsorted(codes, code, side="right"))
+            if self._program.sources[need.index.source].static:
+                yield row, order[mine]
+            else:
+                yield row, _in_reach(need, line, (order[mine], times[mine]), int(self._times[row]))
 
-    def _in_reach(self, need: Need, line: Timeline, mine: Ints, at: int) -> Ints:
-        mine = mine[: np.searchsorted(line.time[mine], at)]
-        mine = mine[line.available[mine] <= at]
-        low = at - need.reach
-        if need.latest and len(mine):
-            counting = mine[line.until[mine] >= at]
-            low = min(low, int(line.time[counting[-1]])) if len(counting) else -(2**62)
-        return mine[np.searchsorted(line.time[mine], low) :]
+
+def _in_reach(need: Need, line: Timeline, held: tuple[Ints, Ints], at: int) -> Ints:
+    """Of a key's events and their times, those that a row sees, and that its features need."""
+    last, low = np.searchsorted(held[1], at), at - need.reach
+    if not need.latest:
+        mine = held[0][np.searchsorted(held[1], low) : last]
+        return mine[line.available[mine] <= at]
+    mine = held[0][:last]
+    mine = mine[line.available[mine] <= at]
+    counting = mine[line.until[mine] >= at]
+    low = min(low, int(line.time[counting[-1]])) if len(counting) else -(2**62)
+    return mine[np.searchsorted(line.time[mine], low) :]
 
 
 def _line(program: FeatureProgram, name: str, history: pl.DataFrame, as_of: int | None) -> Timeline:

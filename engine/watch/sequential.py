@@ -27,7 +27,7 @@ RUN_LENGTH = 200
 COMPONENTS: Mapping[str, float] = {"location": 0.6, "spread": 0.2, "mix": 0.8, "nulls": 0.2}
 """What creeps, and how a column's share of the level goes to it."""
 _CLUSTERING = (
-    2.0  # alarms come in clusters, so the level at one moment may be this many times 1 / run length (measured)
+    1.8  # alarms come in clusters, so the level at one moment may be this many times 1 / run length (measured)
 )
 
 

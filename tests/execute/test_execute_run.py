@@ -74,6 +74,7 @@ def test_force_runs_though_cached_and_says_why(bench, node):
     results = bench.run(*nodes, force={"a": "new driver"})
     assert _states(results) == {"a": "ran", "b": "cached"}
     assert results["a"].reason == "forced: new driver"
+    assert bench.heard.messages("warning") == []  # what is cached is not damaged
     with pytest.raises(UsageError, match=r"--force aa: no such node \(did you mean `a`"):
         bench.run(*nodes, force={"aa": ""})
 
@@ -82,6 +83,7 @@ def test_what_has_no_key_always_runs_and_says_why(bench, node):
     nodes = node("a", uncacheable="its query cannot be pinned"), node("b", inputs=["a"])
     bench.run(*nodes)
     results = bench.run(*nodes)
+    assert bench.heard.messages("warning") == []
     assert _states(results) == {"a": "ran", "b": "cached"}
     assert results["a"].reason == "not cached: its query cannot be pinned"
 
