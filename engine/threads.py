@@ -1,6 +1,6 @@
 """Work on several threads at once, where it leaves the interpreter's lock alone: NumPy's, Numba's and Polars' does.
 
-Enters: a function and what it is applied to. Leaves: what it gave, in order. Called by `features` and `watch`.
+Enters: a function and what it is applied to. Leaves: what it gave, in order. Called by `features`, `nodes` and `watch`.
 """
 
 from __future__ import annotations
