@@ -80,6 +80,12 @@ def ours(folder: Path, times: int, *, memory: bool) -> None:
     tell(began, cpu, len(found.columns))
 
 
+def psi_of(before: Sequence[float], now: Sequence[float]) -> float:
+    """The formula, with a floor for what is empty."""
+    p, q = np.maximum(before, 1e-4), np.maximum(now, 1e-4)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
 def plain(folder: Path, times: int, *, memory: bool) -> None:
     """PSI and no more: counts below each edge in one select, values counted, a formula."""
     known = json.loads((folder / "plain.json").read_text())
@@ -100,14 +106,12 @@ def plain(folder: Path, times: int, *, memory: bool) -> None:
         counts = np.array(
             [below[f"{name}|{place}"].item() for place in range(len(edges))] + [below[f"{name}|all"].item()]
         )
-        p, q = np.maximum(known["shares"][name], 1e-4), np.maximum(np.diff(counts, prepend=0) / total, 1e-4)
-        psi[name] = float(((q - p) * np.log(q / p)).sum())
+        psi[name] = psi_of(known["shares"][name], np.diff(counts, prepend=0) / total)
     for name, values in known["texts"].items():
         counted = dict(rows.group_by(name).len().collect(engine="auto" if memory else "streaming").iter_rows())
         keys = sorted({*values, *counted}, key=str)
-        p = np.maximum([values.get(key, 0) / known["rows"] for key in keys], 1e-4)
-        q = np.maximum([counted.get(key, 0) / total for key in keys], 1e-4)
-        psi[name] = float(((q - p) * np.log(q / p)).sum())
+        before = [values.get(key, 0) / known["rows"] for key in keys]
+        psi[name] = psi_of(before, [counted.get(key, 0) / total for key in keys])
     tell(began, cpu, len(psi))
 
 
@@ -132,9 +136,8 @@ def ordinary(folder: Path, times: int, *, memory: bool) -> None:
         now = dict(counted.iter_rows())
         total = sum(now.values())
         pieces = sorted({*before, *now} - {None})
-        p = np.maximum([before.get(item, 0) for item in pieces], 1e-4)
-        q = np.maximum([now.get(item, 0) / total for item in pieces], 1e-4)
-        psi[name] = float(((q - p) * np.log(q / p)).sum())
+        shares = [before.get(item, 0) for item in pieces]
+        psi[name] = psi_of(shares, [now.get(item, 0) / total for item in pieces])
     tell(began, cpu, len(psi))
 
 

@@ -53,7 +53,7 @@ def replay(
     as_of: int | None,
 ) -> dict[str, Any]:
     """Replay a sample of rows (`row_id`, event time, request fields, computed features); a document of what differs."""
-    candidates = rows[_chosen(rows, sampling)]
+    candidates = rows[_candidates(rows, sampling)]
     seen = _Seen(program, candidates, history, as_of)
     chosen = seen.fitting(sampling)
     sample = candidates[chosen]
@@ -103,7 +103,7 @@ def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _chosen(rows: pl.DataFrame, sampling: Sampling) -> list[int]:
+def _candidates(rows: pl.DataFrame, sampling: Sampling) -> list[int]:
     """Places of candidates: some by a hash of their ids, and after each its neighbours in time, who see much the same events."""
     by_time = rows[EVENT_TIME].arg_sort().to_numpy()
     place = np.empty(rows.height, dtype=np.int64)

@@ -147,16 +147,16 @@ def _merge_counts(left: ColumnCounts, right: ColumnCounts) -> ColumnCounts:
 
 
 def _profile_batch(rows: pl.DataFrame, frozen: FrozenTable, drawn: int) -> Profile:
-    known = frozen.by_name
+    known, schema = frozen.by_name, rows.schema
     numbers = _numbers_of(rows, known)
-    held = [column for name, column in known.items() if name in rows.columns]
+    held = [column for name, column in known.items() if name in schema]
     found = _each(lambda column: _guarded(rows[column.name], column, numbers.get(column.name)), held, rows.height)
     columns = {column.name: counts for column, counts in zip(held, found, strict=True)}
     return Profile(
         rows=rows.height,
         columns=columns,
-        lost=tuple(name for name in known if name not in rows.columns),
-        extra={name: type_word(dtype) for name, dtype in rows.schema.items() if name not in known},
+        lost=tuple(name for name in known if name not in schema),
+        extra={name: type_word(dtype) for name, dtype in schema.items() if name not in known},
         moments=moments_of(rows, frozen, drawn),
     )
 
