@@ -1,8 +1,8 @@
 """Counting a chunk on frozen bins, fast: a sort of each column of numbers, block by block, one grouping of each category.
 
 Enters: values and a column's scale. Leaves: counts. Called by `profile`. Edges are looked up among the sorted values, not
-values among the edges: NumPy sorts doubles with vector instructions, without the interpreter's lock, and a block fits into
-the processor's cache.
+values among the edges: NumPy sorts with vector instructions, without the interpreter's lock, single precision in half the
+time of double, and a block fits into the processor's cache.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 100_000
+_BLOCK = 50_000
+_LOWEST = float(np.finfo(np.float64).min)
+_TIES = 12  # edges that are compared with all values at most, before a sort of all bits is quicker
 REGISTERS = 1024
 
 
 class _Room(threading.local):
-    """Where a thread sorts: memory that is asked for again for every block costs as much as the sort."""
+    """Where a thread works: memory that is asked for again for every block costs as much as the sort."""
 
     def __init__(self) -> None:
-        self.ordered, self.apart = np.empty(_BLOCK), np.empty(_BLOCK)
+        self.wide, self.narrow = np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.float32)
 
 
 _room = _Room()
@@ -35,55 +37,66 @@ _room = _Room()
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A column of numbers counted: `counts` as `count_numbers`, and what goes with them. Sums are of scaled values."""
+    """A column of numbers counted: `counts` as `count_numbers`, and what has no place among them."""
 
     counts: NDArray[np.int64]
     nans: int = 0
     infinite: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-    low: float | None = None
-    high: float | None = None
 
     def __add__(self, other: Summary) -> Summary:
         """Give the summary of both."""
-        return Summary(
-            self.counts + other.counts, self.nans + other.nans, self.infinite + other.infinite, self.total + other.total,
-            self.squares + other.squares, min((item for item in (self.low, other.low) if item is not None), default=None),
-            max((item for item in (self.high, other.high) if item is not None), default=None),
-        )  # fmt: skip
+        return Summary(self.counts + other.counts, self.nans + other.nans, self.infinite + other.infinite)
 
 
-def summarise(values: NDArray[np.float64], edges: tuple[float, ...], mean: float, scale: float) -> Summary:
-    """Summarise numbers; NaN and infinities are counted apart."""
-    made = Summary(np.zeros(max(len(edges), 1) + 1, dtype=np.int64))
-    bounds = np.asarray(edges)
-    with np.errstate(over="ignore", invalid="ignore"):
+def summarise(values: NDArray[np.float64], edges: Sequence[float]) -> Summary:
+    """Count numbers, NaN and infinities apart."""
+    marks = np.array([-np.inf, *(edges or (_LOWEST,)), np.inf])
+    upto = np.zeros(len(marks) + 1, dtype=np.int64)
+    with np.errstate(over="ignore"):
+        rounded = marks.astype(np.float32)
+        apart = bool(np.all(rounded[1:-1] != marks[1:-1]))
         for first in range(0, len(values), _BLOCK):
             block = values[first : first + _BLOCK]
-            ordered = _room.ordered[: len(block)]
-            np.copyto(ordered, block)
-            ordered.sort()
-            made += _summarise_block(ordered, bounds, mean, scale)
-    return made
+            found = _upto_rounded(block, marks, rounded) if apart else None
+            upto += _upto(block, marks) if found is None else found
+    below, real = upto[:-1], int(upto[-1])
+    return Summary(np.diff(below), len(values) - real, int(real - below[-1] + below[0]))
 
 
-def _summarise_block(ordered: NDArray[np.float64], bounds: NDArray[np.float64], mean: float, scale: float) -> Summary:
-    """Summarise ascending values, behind which NaN stands."""
-    first = int(np.searchsorted(ordered, -np.inf, side="right"))
-    last, real = (int(np.searchsorted(ordered, np.inf, side=side)) for side in ("left", "right"))
-    finite = ordered[first:last]
-    apart = np.subtract(finite, mean, out=_room.apart[: len(finite)])
-    squares = float(np.einsum("i,i->", apart, apart)) / scale**2
-    extremes = (float(finite[0]), float(finite[-1])) if len(finite) else (None, None)
-    counts, infinite = _count_ordered(finite, bounds), real - len(finite)
-    return Summary(counts, len(ordered) - real, infinite, float(apart.sum()) / scale, squares, *extremes)
+def _upto(block: NDArray[np.float64], marks: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count values up to each mark, those below the lowest edge and below infinity, and those that are not NaN. (M + 1,)."""
+    left, right = _places(_sorted(block, _room.wide), marks)
+    return np.concatenate([right[:1], left[1:2], right[2:-1], left[-1:], right[-1:]])
 
 
-def _count_ordered(finite: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.int64]:
-    upto = np.searchsorted(finite, bounds, side="right")
-    upto[:1] = np.searchsorted(finite, bounds[:1], side="left")  # the lowest edge belongs to the first bin
-    return np.diff(upto if len(bounds) else [0], prepend=0, append=len(finite))
+def _upto_rounded(
+    block: NDArray[np.float64], marks: NDArray[np.float64], rounded: NDArray[np.float32]
+) -> NDArray[np.int64] | None:
+    """Count as `_upto` by values rounded to single precision, which sort in half the time.
+
+    Rounding keeps the order: a value lies where its rounding does, unless it is rounded to what an edge is. Such edges are
+    compared with all values; None where they are too many for that, or something is rounded to infinity.
+    """
+    left, right = _places(_sorted(block, _room.narrow), rounded)
+    tied = np.flatnonzero(left[1:-1] != right[1:-1]) + 1
+    if len(tied) > _TIES or right[0] or left[-1] != right[-1]:
+        return None
+    for place in tied:
+        right[place] = np.count_nonzero(block < marks[place] if place == 1 else block <= marks[place])
+    return np.append(right, right[-1])
+
+
+def _sorted(block: NDArray[np.float64], room: NDArray[Any]) -> NDArray[Any]:
+    """Sort values in a thread's room; NaN comes last."""
+    ordered = room[: len(block)]
+    np.copyto(ordered, block, casting="same_kind")
+    ordered.sort()
+    return ordered
+
+
+def _places(ordered: NDArray[Any], marks: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give where marks lie among sorted values of their own type: before their equals, and behind them."""
+    return np.searchsorted(ordered, marks, side="left"), np.searchsorted(ordered, marks, side="right")
 
 
 def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
@@ -92,7 +105,7 @@ def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArra
     >>> count_numbers(np.array([-1.0, 0.0, 1.0, 1.5, 9.0]), (0.0, 1.0, 2.0)).tolist()
     [1, 2, 1, 1]
     """
-    return summarise(values, tuple(edges), 0.0, 1.0).counts
+    return summarise(values, edges).counts
 
 
 @lru_cache(maxsize=1 << 17)

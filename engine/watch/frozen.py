@@ -45,7 +45,6 @@ class FrozenColumn(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     edges: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
-    mean: float = 0.0
     scale: float = 1.0
     values: tuple[str, ...] = ()
     buckets: int = 0
@@ -125,7 +124,7 @@ def _freeze_numbers(name: str, kind: str, present: np.ndarray) -> FrozenColumn:
     if not len(present):
         return FrozenColumn(name=name, kind="number", type=kind)
     low, high = float(present.min()), float(present.max())
-    mean, scale = float(present.mean()), float(present.std())
+    scale = float(present.std())
     drawn = present if len(present) <= _SAMPLE else present[:: len(present) // _SAMPLE + 1]
     places = (np.array(SHARES) * (len(drawn) - 1)).astype(np.int64)
     inner = np.unique(np.sort(drawn)[places])  # numpy sorts quicker than it finds so many places
@@ -134,9 +133,7 @@ def _freeze_numbers(name: str, kind: str, present: np.ndarray) -> FrozenColumn:
     edges = edges if len(edges) > 1 else (low, high)
     steady = scale if np.isfinite(scale) and scale > 0 else 1.0
     shares = count_numbers(drawn, edges)[1:-1] / len(drawn)
-    return FrozenColumn(
-        name=name, kind="number", type=kind, edges=edges, shares=tuple(shares.tolist()), mean=mean, scale=steady
-    )
+    return FrozenColumn(name=name, kind="number", type=kind, edges=edges, shares=tuple(shares.tolist()), scale=steady)
 
 
 def is_number(dtype: pl.DataType) -> bool:

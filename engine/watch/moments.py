@@ -59,12 +59,12 @@ def moments_of(rows: pl.DataFrame, frozen: FrozenTable, most: int = ROWS) -> Mom
 
 
 def _products(rows: np.ndarray) -> np.ndarray:
-    """Give the sums of products of all pairs, (J, J), by one thread: no BLAS, whose bits hang on the number of threads."""
+    """Give the sums of products of all pairs, (J, J): in runs so short that BLAS takes one thread, or bits hung on how many."""
     found = np.zeros((len(rows), len(rows)))
     for first in range(0, rows.shape[1], _AT_ONCE):
         part = np.ascontiguousarray(rows[:, first : first + _AT_ONCE])
         for index, row in enumerate(part):
-            found[index, : index + 1] += np.einsum("jn,n->j", part[: index + 1], row)
+            found[index, : index + 1] += np.vecdot(part[: index + 1], row)
     return np.asarray(np.tril(found) + np.tril(found, -1).T)
 
 

@@ -32,9 +32,8 @@ _SKETCHED = 20_000  # distinct values of one batch that are sketched at most
 class ColumnCounts(msgspec.Struct, frozen=True, kw_only=True):
     """One column of a chunk. `cells` as the scale says; nulls, NaN and infinities are none of them.
 
-    `unseen` counts rows with a value that the reference never had, `new` the most frequent of those values. `total` and
-    `squares` are sums of values less the reference's mean, in its standard deviations. `trouble` says why it could not be
-    counted.
+    `unseen` counts rows with a value that the reference never had, `new` the most frequent of those values. `trouble` says
+    why it could not be counted.
     """
 
     rows: int = 0
@@ -44,10 +43,6 @@ class ColumnCounts(msgspec.Struct, frozen=True, kw_only=True):
     cells: tuple[int, ...] = ()
     unseen: int = 0
     new: tuple[tuple[str, int], ...] = ()
-    total: float = 0.0
-    squares: float = 0.0
-    low: float | None = None
-    high: float | None = None
     registers: bytes = b""
     type: str = ""
     trouble: str = ""
@@ -136,10 +131,6 @@ def _merge_counts(left: ColumnCounts, right: ColumnCounts) -> ColumnCounts:
         cells=tuple(added),
         unseen=left.unseen + right.unseen,
         new=tuple(sorted(new.items(), key=lambda item: (-item[1], item[0]))[: 10 * NEW_VALUES]),
-        total=left.total + right.total,
-        squares=left.squares + right.squares,
-        low=min((item for item in (left.low, right.low) if item is not None), default=None),
-        high=max((item for item in (left.high, right.high) if item is not None), default=None),
         registers=np.maximum.reduce(registers).tobytes() if registers else b"",
         type=left.type or right.type,
         trouble=left.trouble or right.trouble,
@@ -190,7 +181,7 @@ def _each(count: Callable[[FrozenColumn], _T], columns: Sequence[FrozenColumn], 
 
 
 def _summary_of(counted: pl.DataFrame, column: FrozenColumn) -> Summary:
-    return summarise(counted[column.name].to_numpy(), column.edges, column.mean, column.scale)
+    return summarise(counted[column.name].to_numpy(), column.edges)
 
 
 def _nothing(column: FrozenColumn) -> Summary:
@@ -213,7 +204,7 @@ def _count(values: pl.Series, column: FrozenColumn, kind: str, made: Summary | N
         told = f"was {column.type}, is {kind}"
         return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, trouble=told)
     if column.kind == "number":
-        summary = made or summarise(doubles_of(values), column.edges, column.mean, column.scale)
+        summary = made or summarise(doubles_of(values), column.edges)
         return _count_numbers(values, summary, kind)
     if column.kind == "category":
         return _count_categories(values, column, kind)
@@ -228,10 +219,6 @@ def _count_numbers(values: pl.Series, made: Summary, kind: str) -> ColumnCounts:
         nans=made.nans - values.null_count(),
         infinite=made.infinite,
         cells=tuple(made.counts.tolist()),
-        total=made.total,
-        squares=made.squares,
-        low=made.low,
-        high=made.high,
         type=kind,
     )
 

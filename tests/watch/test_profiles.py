@@ -104,4 +104,3 @@ def test_numbers_at_the_end_of_what_doubles_hold_are_counted(count: int) -> None
     found = profile_rows(huge, table).columns["a"]
     assert (found.nulls, found.nans, found.infinite, found.trouble) == (count // 5, count // 5, count // 5, "")
     assert (found.cells[0], found.cells[-1], found.present) == (count // 5, count // 5, 2 * (count // 5))
-    assert (found.low, found.high) == (-1.7e308, 1.7e308)
