@@ -152,7 +152,7 @@ def bare(settings: Any, inputs: dict[str, Any], place: Any, store: Any) -> float
     """Train the trees of a `train` node on rows that are binned already; gives seconds."""
     import lightgbm
 
-    from engine.components import keep_catalogue
+    from engine.components import catalogue_of
     from engine.contracts import Artefact, FitRequest, Work
     from engine.features.program import FeatureProgram
     from engine.nodes.prepared import prepare_rows
@@ -160,7 +160,7 @@ def bare(settings: Any, inputs: dict[str, Any], place: Any, store: Any) -> float
     held = {role: Artefact(store.open(item.digest), item.digest, item.notes) for role, item in inputs.items()}
     work = Work("train", settings, held, place.root, place, lambda *_: None)
     rows = prepare_rows(work, FeatureProgram.from_json(settings["program"]), settings["columns"])
-    component = keep_catalogue(place.root, place.plugins).get("trainer", "lightgbm")
+    component = catalogue_of(place).get("trainer", "lightgbm")
     trainer: Any = component.build(msgspec.convert(settings["params"], component.params))
     fit = FitRequest("binary", settings["seed"], 1, lambda *_: None)
     trees = trainer._settings("binary", rows.train, fit)  # noqa: SLF001 - the very ones that the trial trained with

@@ -90,13 +90,11 @@ def _guarded(name: str, rest: list[str]) -> int:
 
 def _told(error: OSError) -> int:
     """End in words for what the machine lacks: space, a writable disk, permission, files; a traceback is for our own mistakes."""
-    import errno  # noqa: PLC0415 - start-up time
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415 - start-up time
 
-    from engine.stores.disk import disk_error  # noqa: PLC0415
+    from engine.stores.disk import LACKS, disk_error  # noqa: PLC0415
 
-    lacks = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
-    if error.errno not in lacks:
+    if error.errno not in LACKS:
         raise error
     worded = disk_error(error, "use", Path(str(error.filename or Path.cwd())))
     print(f"error: {worded}", file=sys.stderr)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
@@ -133,6 +133,23 @@ def load_catalogue(root: Path, plugins: tuple[str, ...]) -> Catalogue:
 def keep_catalogue(root: Path, plugins: tuple[str, ...]) -> Catalogue:
     """As `load_catalogue`, once a process: for bodies, whose process serves one state of the code and reads it anew for another."""
     return load_catalogue(root, plugins)
+
+
+class Plugged(Protocol):
+    """A place with plugins, as a node's `contracts.Place` is."""
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The names of its plugins."""
+
+
+def catalogue_of(place: Plugged) -> Catalogue:
+    """Give the catalogue that a body at this place works with."""
+    return keep_catalogue(place.root, place.plugins)
 
 
 @cache

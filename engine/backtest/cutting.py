@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from engine.clock import isoformat, to_microseconds
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Splitter, Work
 from engine.errors import DataError
 from engine.features.program import FeatureProgram
@@ -58,7 +58,7 @@ def cut_rows(work: Work) -> Mapping[str, Json]:
     rows = _read_rows(work, settings["params"].get("by"))
     known = rows.select((pl.col(EVENT_TIME) < moment) & (pl.col(KNOWN_AT) <= moment))[EVENT_TIME].fill_null(value=False)
     seen = rows.filter(known)
-    component = keep_catalogue(work.place.root, work.place.plugins).get("splitter", settings["component"])
+    component = catalogue_of(work.place).get("splitter", settings["component"])
     splitter: Splitter = component.build(msgspec.convert(settings["params"], component.params))
     try:
         shown = seen if settings["params"].get("by") == LABEL else seen.drop(LABEL)

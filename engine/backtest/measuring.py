@@ -19,7 +19,7 @@ import polars as pl
 from engine.backtest.history import Periods, read_rows
 from engine.backtest.policies import ALWAYS
 from engine.backtest_records import Estimate
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Scores, Work
 from engine.errors import DataError
 from engine.evaluation.bootstrap import Drawn, Resampling, draw
@@ -85,7 +85,7 @@ class _Scorer:
 
     def __init__(self, work: Work, rows: pl.DataFrame, places: np.ndarray, played: Mapping[str, _Played]) -> None:
         settings: Any = work.settings
-        catalogue = keep_catalogue(work.place.root, work.place.plugins)
+        catalogue = catalogue_of(work.place)
         model = load_model(work.inputs["model"].path, catalogue)
         self._target, self._metric = model.target, settings["metric"]
         self._resampling = Resampling(settings["resamples"], settings["level"], settings["seed"])

@@ -22,7 +22,7 @@ from engine.backtest.verdicts import Court, Ruling
 from engine.backtest.watching import Watch
 from engine.backtest_records import BacktestDecision
 from engine.clock import isoformat
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.durations import microseconds
 from engine.errors import DataError
@@ -40,7 +40,7 @@ from engine.nodes.frames import read_document, write_document, write_frame
 def replay(work: Work) -> Mapping[str, Json]:
     """Replay; raises `DataError` for a period without rows to score."""
     settings: Any = work.settings
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     models = Models(work.inputs, catalogue, read_rows(work.inputs["rows"]))
     declared = msgspec.convert(settings["declared"], LoopDeclared)
     declaration = build(settings["pipeline"], declared, Path(work.place.root), catalogue)

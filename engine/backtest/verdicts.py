@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from engine.backtest.history import Models, read_rows
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Artefact, Evidence, Gate, Scores, Work
 from engine.evaluation.evaluate import evaluate_scores
 from engine.evaluation.names import choose_metrics
@@ -144,7 +144,7 @@ class Court:
 def rule_challenger(work: Work) -> Mapping[str, Json]:
     """Judge the challenger of one moment against the models of others; leaves `rulings.json`. The body of a node."""
     settings: Any = work.settings
-    models = Models(work.inputs, keep_catalogue(work.place.root, work.place.plugins), read_rows(work.inputs["rows"]))
+    models = Models(work.inputs, catalogue_of(work.place), read_rows(work.inputs["rows"]))
     court, challenger = Court(settings, work.inputs, models), settings["challenger"]
     found = [court.rule(challenger, champion) for champion in settings["champions"]]
     told: list[Json] = [{"verdict": item.verdict, "results": msgspec.to_builtins(item.results)} for item in found]

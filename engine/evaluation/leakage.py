@@ -72,9 +72,9 @@ def category_rates(train: Floats, y: Floats, test: Floats) -> Floats:
     return rates
 
 
-def shared_rows(train: NDArray[np.uint64], test: NDArray[np.uint64]) -> int:
-    """Count the test rows whose hash is among the training rows'."""
-    return int(np.isin(test, train).sum())
+def shared_rows(learned: NDArray[np.uint64], judged: NDArray[np.uint64]) -> int:
+    """Count the judged rows whose hash is among those learned from."""
+    return int(np.isin(judged, learned).sum())
 
 
 def identity_of(values: Floats, order: Floats) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from engine.analysis_contracts import Analysis, Exhibit, HeldOut, Judgement, Scored
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Artefact, Predictor, Work
 from engine.errors import DataError
 from engine.evaluation.names import choose_metrics
@@ -34,7 +34,7 @@ _PREFIX = "fit."
 def analyse(work: Work) -> Mapping[str, Json]:
     """Look; the notes carry the finding in one sentence."""
     settings: Any = work.settings
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     component = catalogue.get("analysis", settings["component"])
     analysis: Analysis = component.build(msgspec.convert(settings["params"], component.params))
     model = load_model(work.inputs["model"].path, catalogue) if "model" in work.inputs else None
@@ -109,6 +109,6 @@ def _baseline(work: Work, model: LoadedModel, rows: pl.DataFrame) -> np.ndarray 
     """Score the rows by the pipeline's simple model, as it sees them."""
     if "baseline" not in work.inputs:
         return None
-    simple = load_model(work.inputs["baseline"].path, keep_catalogue(work.place.root, work.place.plugins))
+    simple = load_model(work.inputs["baseline"].path, catalogue_of(work.place))
     matrix = to_matrix(model.program, simple.fitted, rows, simple.columns, model.target)
     return np.asarray(simple.predictor.predict(matrix.x))

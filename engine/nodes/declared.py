@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from engine.components import Component, keep_catalogue, library_version
+from engine.components import Component, catalogue_of, library_version
 from engine.contracts import Pin, Source, Work
 from engine.features.program import SourceProgram
 from engine.keys import digest
@@ -37,7 +37,7 @@ def read_declared(work: Work) -> Declared:
     """Rebuild a source from the settings of its node."""
     settings: Any = work.settings
     name = settings["source"]
-    component = keep_catalogue(work.place.root, work.place.plugins).get("source", settings["spec"]["kind"])
+    component = catalogue_of(work.place).get("source", settings["spec"]["kind"])
     params = msgspec.convert(settings["spec"]["params"], component.params)
     spec = rebuild(SourceSpec, settings["spec"], params)
     source: Source = component.build(params)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Scores, Target, Work
 from engine.errors import DataError, EngineError
 from engine.evaluation.document import EvaluationDocument
@@ -37,7 +37,7 @@ def evaluate_models(work: Work) -> Mapping[str, Json]:
     """Measure; raises `DataError` when there are no test rows, and nothing for a champion that cannot be scored."""
     settings: Any = work.settings
     spec = msgspec.convert(settings["evaluate"], EvaluateSpec)
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     challenger = load_model(work.inputs["model"].path, catalogue)
     rows = _test_rows(work, spec, challenger)
     table = {"challenger": challenger.score(rows)}
@@ -85,7 +85,7 @@ def _score_champion(work: Work, package: str, challenger: LoadedModel, rows: pl.
     """Score the rows with the champion's own package; raises `EngineError` when that would not be an honest comparison."""
     folder = LocalArtefactStore(Path(work.place.artefacts)).open(package)
     check_readable(folder)
-    champion = load_model(folder, keep_catalogue(work.place.root, work.place.plugins))
+    champion = load_model(folder, catalogue_of(work.place))
     program = challenger.program
     _same_outputs(champion, challenger.target, "champion")
     seen = _seen(folder, rows)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.errors import DataError
 from engine.evaluation.metrics import METRICS, Aside, measure
@@ -35,7 +35,7 @@ CLUSTER, GROUP = "cluster", "group"
 def fit_model(work: Work) -> Mapping[str, Json]:
     """Train unless the model is given, and score; raises `DataError` when there are no rows to score."""
     settings: Any = work.settings
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     chosen: dict[str, Json] = {}
     if "model" in work.inputs:
         model = load_model(work.inputs["model"].path, catalogue)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Evidence, Gate, Scores, Target, Work
 from engine.evaluation.names import NULL_SLICE
 from engine.evaluation.verdict import decide_verdict
@@ -26,7 +26,7 @@ def judge(work: Work) -> Mapping[str, Json]:
     """Ask every gate; the notes carry the verdict and each gate's status."""
     settings: Any = work.settings
     evidence = _evidence(work)
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     results: list[GateResult] = []
     for name, declared in settings["gates"].items():
         component = catalogue.get("gate", declared["kind"])

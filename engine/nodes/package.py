@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Target, Work
 from engine.features.program import FeatureProgram
 from engine.keys import Json
@@ -38,7 +38,7 @@ def package_model(work: Work) -> Mapping[str, Json]:
     """Assemble the package's content; its digest depends on nothing but what it holds."""
     settings: Any = work.settings
     folder = work.inputs["model"].path
-    model = load_model(folder, keep_catalogue(work.place.root, work.place.plugins))
+    model = load_model(folder, catalogue_of(work.place))
     shutil.copytree(folder / "model", work.out / "model", copy_function=shutil.copyfile)
     for name in ("program.json", "encoders.json", "importance.json", "train.json", "trained_on.npy"):
         shutil.copyfile(folder / name, work.out / name)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from engine.features.timeline import is_in_order
 from engine.spec import SourceSpec
 
 ALL, UNDATED = "all", "undated"
@@ -53,19 +54,7 @@ def in_order(frame: pl.DataFrame, spec: SourceSpec) -> pl.DataFrame:
     order = [name for name in (spec.time, spec.id) if name] or list(spec.key)
     rest = [name for name in frame.columns if name not in order]
     ordered = frame.select(*order, *rest)
-    return ordered if _is_in_order(ordered, order) else ordered.sort(order, nulls_last=True, maintain_order=True)
-
-
-def _is_in_order(frame: pl.DataFrame, order: list[str]) -> bool:
-    """Say whether rows are sorted already: most sources are, and looking costs a tenth of sorting."""
-    if any(frame[name].null_count() for name in order) or not frame[order[0]].is_sorted():
-        return False
-    if len(order) == 1 or frame.height < 2:
-        return len(order) == 1 or frame.height < 2
-    tied = frame[order[0]].head(-1) == frame[order[0]].tail(-1)
-    if not tied.any():
-        return True
-    return len(order) == 2 and not (tied & (frame[order[1]].head(-1) > frame[order[1]].tail(-1))).any()
+    return ordered if is_in_order(ordered, *order) else ordered.sort(order, nulls_last=True, maintain_order=True)
 
 
 def _next_start(moment: datetime, partition: str) -> datetime | None:

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.clock import isoformat
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.errors import DataError
 from engine.features.case_runner import frame_of
@@ -68,7 +68,7 @@ class Case:
 def probe_behaviour(work: Work) -> Mapping[str, Json]:
     """Run every behaviour test; the notes count failing rows by gate."""
     settings: Any = work.settings
-    model = load_model(work.inputs["model"].path, keep_catalogue(work.place.root, work.place.plugins))
+    model = load_model(work.inputs["model"].path, catalogue_of(work.place))
     sources, program = source_inputs(work), model.program
     history = {name: read_source(work, sources[name], program.source_columns(name)) for name in program.feature_sources}
     subject = Subject(model, history, settings["as_of"])

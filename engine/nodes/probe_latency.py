@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.keys import Json
 from engine.nodes.features import ROW_ID
@@ -28,7 +28,7 @@ _WARM_UP = 10
 def probe_latency(work: Work) -> Mapping[str, Json]:
     """Time encoding and scoring, on test rows in turn; milliseconds, sorted."""
     settings: Any = work.settings
-    model = load_model(work.inputs["model"].path, keep_catalogue(work.place.root, work.place.plugins))
+    model = load_model(work.inputs["model"].path, catalogue_of(work.place))
     wanted = list(dict.fromkeys((ROW_ID, *model.program.columns_behind(model.columns))))
     (rows,) = read_parts(work.inputs["rows"], work.inputs["split"], ("test",), wanted)
     found: dict[str, Any] = {}

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from engine.clock import isoformat
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Matrix, Work
 from engine.evaluation.leakage import associate, category_rates, identity_of, shared_rows
 from engine.features.compute import compute
@@ -48,7 +48,7 @@ class Sides:
 def probe_leakage(work: Work) -> Mapping[str, Json]:
     """Look for every kind of leak that some gate asks about."""
     settings: Any = work.settings
-    model = load_model(work.inputs["model"].path, keep_catalogue(work.place.root, work.place.plugins))
+    model = load_model(work.inputs["model"].path, catalogue_of(work.place))
     asked = {name: msgspec.convert(item, LeakageProbe) for name, item in settings["asked"].items()}
     entities = [item.entity for item in asked.values() if item.entity]
     program = model.program

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.features.program import EVENT_TIME
 from engine.features.timestamps import moment_of
@@ -27,7 +27,7 @@ from engine.spec.probes import ParityProbe
 def probe_parity(work: Work) -> Mapping[str, Json]:
     """Replay a sample for every gate that asks."""
     settings: Any = work.settings
-    program = load_model(work.inputs["model"].path, keep_catalogue(work.place.root, work.place.plugins)).program
+    program = load_model(work.inputs["model"].path, catalogue_of(work.place)).program
     as_of = moment_of(settings["as_of"]) if settings["as_of"] is not None else None
     inputs = source_inputs(work)
     history = {name: read_source(work, inputs[name], program.source_columns(name)) for name in program.feature_sources}

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from engine.components import Component, keep_catalogue
+from engine.components import Component, catalogue_of
 from engine.contracts import FitRequest, Matrix, Trainer, Work
 from engine.errors import EngineError
 from engine.keys import Json
@@ -56,7 +56,7 @@ def probe_training(work: Work) -> Mapping[str, Json]:
     """Answer every gate that asks; what cannot be trained in small is told, not raised."""
     settings: Any = work.settings
     folder = work.inputs["model"].path
-    catalogue = keep_catalogue(work.place.root, work.place.plugins)
+    catalogue = catalogue_of(work.place)
     model = load_model(folder, catalogue)
     trained = read_document(folder / "train.json")
     component = catalogue.get("trainer", trained["component"])

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from engine.clock import isoformat
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Splitter, Work
 from engine.errors import DataError
 from engine.keys import Json
@@ -34,7 +34,7 @@ def split_rows(work: Work) -> Mapping[str, Json]:
     rows = read_frame(path, [name for name in wanted if name in known])
     outer = _within(work)
     rows = rows if outer is None else rows.filter(outer)
-    component = keep_catalogue(work.place.root, work.place.plugins).get("splitter", settings["component"])
+    component = catalogue_of(work.place).get("splitter", settings["component"])
     splitter: Splitter = component.build(msgspec.convert(settings["params"], component.params))
     seen = rows if by == LABEL else rows.drop(LABEL)  # a splitter sees labels only if it is asked to split by them
     part = splitter.split(seen, settings["seed"]).cast(pl.String).alias("part")

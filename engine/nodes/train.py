@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import FitRequest, PartedTrainer, Trainer, Work
 from engine.features.program import FeatureProgram
 from engine.keys import Json
@@ -28,7 +28,7 @@ def train_model(work: Work) -> Mapping[str, Json]:
     settings: Any = work.settings
     program = FeatureProgram.from_json(settings["program"])
     columns = settings["columns"]
-    component = keep_catalogue(work.place.root, work.place.plugins).get("trainer", settings["component"])
+    component = catalogue_of(work.place).get("trainer", settings["component"])
     trainer: Trainer = component.build(msgspec.convert(settings["params"], component.params))
     parted: RowsOnDisk | None = None
     if isinstance(trainer, PartedTrainer) and "share" not in settings:

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engine.components import keep_catalogue
+from engine.components import catalogue_of
 from engine.contracts import Work
 from engine.errors import DataError
+from engine.evaluation.leakage import shared_rows
 from engine.evaluation.metrics import Aside, measure
 from engine.keys import Json, digest, digest_bytes
 from engine.nodes.features import LABEL, ROW_ID
@@ -47,7 +48,7 @@ _KEPT: dict[str, _Held] = {}  # of the last trial: most trials of a sweep differ
 def tune_model(work: Work) -> Mapping[str, Json]:
     """Measure; raises `DataError` when a row is both measured here and judged by gates."""
     settings: Any = work.settings
-    model = load_model(work.inputs["model"].path, keep_catalogue(work.place.root, work.place.plugins))
+    model = load_model(work.inputs["model"].path, catalogue_of(work.place))
     held = _held_rows(work, model)
     prediction = model.predictor.predict(held.x) if len(held.y) else np.empty(0)
     document: dict[str, Json] = {
@@ -86,7 +87,7 @@ def _read_rows(work: Work, model: LoadedModel) -> _Held:
     columns = list(dict.fromkeys((ROW_ID, LABEL, *((group,) if group else ()), *needed)))
     held, judged = read_parts(work.inputs["rows"], work.inputs["split"], ("validation", "test"), columns)
     ours, theirs = row_hashes(held[ROW_ID]), row_hashes(judged[ROW_ID])
-    shared = int(np.isin(ours, theirs).sum())
+    shared = shared_rows(theirs, ours)
     if shared:
         raise DataError(
             f"{shared} rows are in the validation and in the test part, so tuning would see what gates judge",

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from engine.errors import StoreError
 from engine.keys import digest_file
@@ -28,6 +28,11 @@ _FOREIGN_SECONDS = 86_400.0  # processes of another machine cannot be asked whet
 _MEMO_LIMIT = 1 << 16
 _SYNC_ONE_BY_ONE = 64  # above this, one flush of the file system is cheaper than an fsync each
 _OWNER = re.compile(r"(?P<pid>\d+)-(?P<start>\d+)-(?P<machine>[0-9a-f]{8})-[0-9a-f]{12}(\..*)?")
+
+LACKS: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+)
+"""What an operating system says when the machine lacks something: space, a writable disk, permission, files."""
 
 _verified: dict[tuple[str, str], tuple[int, int, int, int]] = {}
 

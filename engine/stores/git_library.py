@@ -5,7 +5,6 @@ Called by `git_snapshots` around everything that it does with a repository.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import pygit2
 from pygit2.enums import ConfigLevel
 
 from engine.errors import StoreError
-from engine.stores.disk import disk_error
+from engine.stores.disk import LACKS, disk_error
 
 
 @contextmanager
@@ -24,8 +23,7 @@ def worded(path: Path) -> Iterator[None]:
     try:
         yield
     except (pygit2.GitError, KeyError, OSError) as error:
-        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-        code = next((code for code in known if os.strerror(code) in str(error)), None)
+        code = next((code for code in sorted(LACKS) if os.strerror(code) in str(error)), None)
         if isinstance(error, OSError) and error.errno is not None:
             raise disk_error(error, "use the repository", path) from error
         if code is not None:
