@@ -19,6 +19,7 @@ from engine.production import overdue_reviews, review_of, words_of
 from engine.records import LedgerEntry, ModelVersion
 from engine.stores.artefacts import LocalArtefactStore
 from engine.stores.database import open_database
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 
 
@@ -142,17 +143,11 @@ def _promote(arguments: argparse.Namespace) -> int:
     if holder is not None and holder.version == version.version and arguments.expect in (None, holder.version):
         show(f"{version.name}:{version.version} holds @{arguments.alias} already")
         return 0
+    evidence = {"forced": bool(arguments.force), "verdict": version.verdict}
     entry = registry.move_alias(
-        arguments.model,
-        arguments.alias,
-        expected_version=_expected(arguments, holder),
-        to_version=version.version,
-        action="promote",
-        actor=getpass.getuser(),
-        reason=arguments.reason,
-        run_id=None,
-        evidence={"forced": bool(arguments.force), "verdict": version.verdict},
-    )
+        arguments.model, arguments.alias, Versions(_expected(arguments, holder), version.version),
+        Why(getpass.getuser(), arguments.reason, evidence=evidence), action="promote",
+    )  # fmt: skip
     return _tell(entry, as_json=arguments.json)
 
 
@@ -168,9 +163,8 @@ def _rollback(arguments: argparse.Namespace) -> int:
         from engine.commands.models_drill import Drill, drill  # noqa: PLC0415 - only for --drill
 
         return drill(arguments, Drill(_registry(arguments), _artefacts(arguments)))
-    entry = _registry(arguments).rollback(
-        arguments.model, arguments.alias, actor=getpass.getuser(), reason=arguments.reason
-    )
+    why = Why(getpass.getuser(), arguments.reason)
+    entry = _registry(arguments).rollback(arguments.model, arguments.alias, why)
     return _tell(entry, as_json=arguments.json)
 
 

@@ -17,6 +17,7 @@ from engine.model_records import DrillAnswer
 from engine.records import LedgerEntry
 from engine.stores import rollouts
 from engine.stores.artefacts import LocalArtefactStore
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 
 
@@ -35,9 +36,7 @@ def drill(arguments: argparse.Namespace, stage: Drill) -> int:
     _check_target(arguments, stage)
     started = time.monotonic()
     evidence = {"drill": True}
-    back = registry.rollback(
-        model, alias, actor=getpass.getuser(), reason=f"drill: {arguments.reason}", evidence=evidence
-    )
+    back = registry.rollback(model, alias, Why(getpass.getuser(), f"drill: {arguments.reason}", evidence=evidence))
     seconds = time.monotonic() - started
     found = registry.alias(model, alias)
     if found is None or found.version != back.to_version:
@@ -83,8 +82,8 @@ def _check_target(arguments: argparse.Namespace, stage: Drill) -> None:
 
 
 def _forth(arguments: argparse.Namespace, registry: Registry, back: LedgerEntry, seconds: float) -> LedgerEntry:
+    evidence = {"drill": True, "seconds": seconds, "row": back.sequence}
     return registry.move_alias(
-        arguments.model, arguments.alias, expected_version=back.to_version, to_version=int(back.from_version or 0),
-        action="promote", actor=getpass.getuser(), reason=f"drill over: {arguments.reason}",
-        evidence={"drill": True, "seconds": seconds, "row": back.sequence},
+        arguments.model, arguments.alias, Versions(back.to_version, int(back.from_version or 0)),
+        Why(getpass.getuser(), f"drill over: {arguments.reason}", evidence=evidence), action="promote",
     )  # fmt: skip

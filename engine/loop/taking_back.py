@@ -17,7 +17,7 @@ from engine.keys import digest
 from engine.locations import Stores
 from engine.loop.declarations import Declaration
 from engine.project import Project
-from engine.stores.ledger import last_known_good
+from engine.stores.ledger import Versions, Why, last_known_good
 from engine.watch_records import Alert, Reading
 
 ACTOR = "engine tick"
@@ -64,8 +64,8 @@ def take_back(project: Project, declaration: Declaration, stores: Stores, mistak
     }  # fmt: skip
     try:
         stores.registry.move_alias(
-            mistake.model, mistake.alias, expected_version=mistake.version, to_version=mistake.previous, action="rollback",
-            actor=ACTOR, reason=mistake.reading.words, evidence=evidence,
+            mistake.model, mistake.alias, Versions(mistake.version, mistake.previous),
+            Why(ACTOR, mistake.reading.words, evidence=evidence), action="rollback",
         )  # fmt: skip
     except ConflictError:
         return False

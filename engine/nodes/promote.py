@@ -23,6 +23,7 @@ from engine.plan.model import PlanNode
 from engine.records import ModelVersion, NodeResult
 from engine.spec.rollout import RolloutSpec
 from engine.stores import rollouts
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 
 
@@ -39,6 +40,10 @@ class Promotion:
     compared_with: str | None
     provenance: Mapping[str, Json]
     sampled: bool
+
+    def why(self, words: str, gate: Mapping[str, Any]) -> Why:
+        """Give what stands behind a decision of this run."""
+        return Why(self.actor, f"run {self.run_id}: {words}", self.run_id, dict(gate))
 
 
 def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promotion) -> Mapping[str, Json]:
@@ -75,13 +80,9 @@ def promote(node: PlanNode, results: Mapping[str, NodeResult], promotion: Promot
         promotion.registry.move_alias(
             version.name,
             settings["alias"],
-            expected_version=promotion.champion_version,
-            to_version=version.version,
+            Versions(promotion.champion_version, version.version),
+            promotion.why("every blocking gate passed", _notes(results, node, "gate")),
             action="promote",
-            actor=promotion.actor,
-            reason=f"run {promotion.run_id}: every blocking gate passed",
-            run_id=promotion.run_id,
-            evidence=dict(_notes(results, node, "gate")),
         )
     except ConflictError:
         holder = promotion.registry.alias(version.name, settings["alias"])
@@ -175,15 +176,8 @@ def _record_rejection(
         for entry in promotion.registry.history(version.name)
     )
     if not told:
-        promotion.registry.record_rejection(
-            version.name,
-            alias,
-            version.version,
-            actor=promotion.actor,
-            reason=f"run {promotion.run_id}: a blocking gate failed",
-            run_id=promotion.run_id,
-            evidence=dict(_notes(results, node, "gate")),
-        )
+        why = promotion.why("a blocking gate failed", _notes(results, node, "gate"))
+        promotion.registry.record_rejection(version.name, alias, version.version, why)
 
 
 def _notes(results: Mapping[str, NodeResult], node: PlanNode, role: str) -> Mapping[str, Any]:

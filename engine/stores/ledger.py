@@ -7,7 +7,7 @@ Each row's digest covers the row and the digest before it, so a changed, lost or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,22 @@ from engine.records import LedgerEntry
 
 GENESIS = "0" * 64
 MOVES = ("promote", "rollback")
+
+
+class Why(msgspec.Struct, frozen=True):
+    """What stands behind a row: who decided it and why, in which run, on what evidence (JSON)."""
+
+    actor: str
+    reason: str
+    run_id: str | None = None
+    evidence: Mapping[str, Any] = {}
+
+
+class Versions(NamedTuple):
+    """Which version holds an alias before a decision, and which it is about."""
+
+    before: int | None
+    after: int
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +47,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     run_id: str | None = None
     evidence: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, model: str, alias: str, action: str, versions: Versions, why: Why) -> Draft:
+        """Draft a row about an alias."""
+        before, after = versions
+        behind = msgspec.structs.asdict(why)
+        return cls(model=model, alias=alias, action=action, from_version=before, to_version=after, **behind)
 
 
 def append(draft: Draft, last: LedgerEntry | None, at: str) -> LedgerEntry:

@@ -18,7 +18,18 @@ from engine.errors import ConflictError, IntegrityError, NotFoundError, UsageErr
 from engine.keys import canonical_json
 from engine.records import LedgerEntry, ModelVersion
 from engine.stores.database import Database, Row, Transaction
-from engine.stores.ledger import MOVES, Draft, append, find_breaks, holder_at, last_known_good, replay, rolled_back
+from engine.stores.ledger import (
+    MOVES,
+    Draft,
+    Versions,
+    Why,
+    append,
+    find_breaks,
+    holder_at,
+    last_known_good,
+    replay,
+    rolled_back,
+)
 
 _LEDGER_COLUMNS = tuple(field.name for field in msgspec.structs.fields(LedgerEntry))
 _MODEL_COLUMNS = tuple(field.name for field in msgspec.structs.fields(ModelVersion))
@@ -70,11 +81,8 @@ class Registry:
             _insert(
                 transaction, "models", {**msgspec.to_builtins(made), "metrics": canonical_json(made.metrics).decode()}
             )
-            draft = Draft(
-                model=name, alias="", action="register", from_version=None, to_version=made.version, actor="engine",
-                reason=f"run {run_id}", run_id=run_id, evidence=msgspec.to_builtins(made),
-            )  # fmt: skip
-            self._write(transaction, draft)
+            why = Why("engine", f"run {run_id}", run_id, msgspec.to_builtins(made))
+            self._write(transaction, Draft.of(name, "", "register", Versions(None, made.version), why))
         return made
 
     def names(self) -> list[str]:
@@ -99,19 +107,7 @@ class Registry:
         rows = self._database.query(f"{join} WHERE a.model = ? AND a.alias = ?", (name, alias))
         return _version(rows[0]) if rows else None
 
-    def move_alias(  # noqa: PLR0913 - one argument a column of the record
-        self,
-        name: str,
-        alias: str,
-        *,
-        expected_version: int | None,
-        to_version: int,
-        action: str,
-        actor: str,
-        reason: str,
-        run_id: str | None = None,
-        evidence: Mapping[str, Any] | None = None,
-    ) -> LedgerEntry:
+    def move_alias(self, name: str, alias: str, versions: Versions, why: Why, *, action: str) -> LedgerEntry:
         """Move an alias from the version it is expected at, and write why, in one transaction.
 
         Raises `ConflictError` saying who moved it meanwhile, `NotFoundError` for an unknown version. An alias that is
@@ -121,19 +117,16 @@ class Registry:
             raise UsageError(f"{action!r} does not move an alias", hint=f"allowed: {', '.join(MOVES)}")
         if not alias:
             raise UsageError("an alias has a name, as in `champion`")
-        draft = Draft(
-            model=name, alias=alias, action=action, from_version=expected_version, to_version=to_version, actor=actor,
-            reason=reason, run_id=run_id, evidence=evidence or {},
-        )  # fmt: skip
+        draft = Draft.of(name, alias, action, versions, why)
         with self._database.transaction(_lock(name)) as transaction:
-            _require_version(transaction, name, to_version)
+            _require_version(transaction, name, versions.after)
             held = _holder(transaction, name, alias)
             last_move = _last_move(transaction, name, alias)
-            if held != expected_version:
+            if held != versions.before:
                 raise ConflictError(
                     _moved_words(draft, held, last_move), hint="look at `engine models history`, then decide anew"
                 )
-            if held == to_version and last_move is not None:
+            if held == versions.after and last_move is not None:
                 return last_move
             _point(transaction, draft)
             return self._write(transaction, draft)
@@ -142,25 +135,14 @@ class Registry:
         """Give the version that a rollback would go to; raises `NotFoundError` when there is none."""
         return self._way_back(name, alias)[1]
 
-    def rollback(  # noqa: PLR0913 - one argument a column of the record
-        self,
-        name: str,
-        alias: str,
-        *,
-        actor: str,
-        reason: str,
-        run_id: str | None = None,
-        evidence: Mapping[str, Any] | None = None,
-    ) -> LedgerEntry:
+    def rollback(self, name: str, alias: str, why: Why) -> LedgerEntry:
         """Move an alias back to its last known good version; raises `NotFoundError` when there is none.
 
         Of two rollbacks at once one wins, and the other raises `ConflictError`.
         """
         present, target = self._way_back(name, alias)
-        return self.move_alias(
-            name, alias, expected_version=present, to_version=target, action="rollback", actor=actor, reason=reason,
-            run_id=run_id, evidence={**(evidence or {}), "rolled_back_from": present},
-        )  # fmt: skip
+        told = msgspec.structs.replace(why, evidence={**why.evidence, "rolled_back_from": present})
+        return self.move_alias(name, alias, Versions(present, target), told, action="rollback")
 
     def _way_back(self, name: str, alias: str) -> tuple[int, int]:
         entries = self.history(name)
@@ -175,58 +157,30 @@ class Registry:
         """Give the versions that were found bad: rolled back from, and not promoted again since."""
         return rolled_back(self.history(name), alias)
 
-    def record_rejection(  # noqa: PLR0913 - one argument a column of the record
-        self,
-        name: str,
-        alias: str,
-        version: int,
-        *,
-        actor: str,
-        reason: str,
-        run_id: str | None = None,
-        evidence: Mapping[str, Any] | None = None,
-    ) -> LedgerEntry:
+    def record_rejection(self, name: str, alias: str, version: int, why: Why) -> LedgerEntry:
         """Write down that a version was refused an alias, which stays where it is."""
         with self._database.transaction(_lock(name)) as transaction:
             _require_version(transaction, name, version)
             held = _holder(transaction, name, alias)
-            draft = Draft(
-                model=name, alias=alias, action="reject", from_version=held, to_version=version, actor=actor, reason=reason,
-                run_id=run_id, evidence=evidence or {},
-            )  # fmt: skip
-            return self._write(transaction, draft)
+            return self._write(transaction, Draft.of(name, alias, "reject", Versions(held, version), why))
 
-    def record_rollout(  # noqa: PLR0913 - one argument a column of the record
-        self,
-        name: str,
-        alias: str,
-        *,
-        champion: int,
-        challenger: int,
-        actor: str,
-        reason: str,
-        evidence: Mapping[str, Any],
-        expected: int | None,
-        run_id: str | None = None,
+    def record_rollout(
+        self, name: str, alias: str, versions: Versions, why: Why, *, last_sequence: int | None
     ) -> LedgerEntry:
-        """Write a step of a rollout, which moves no alias, if `expected` is the sequence of the last one; `None`: there is none.
+        """Write a step of a rollout, which moves no alias, if that is the sequence of the last one; `None`: there is none.
 
         Raises `ConflictError` when somebody else wrote one meanwhile.
         """
         with self._database.transaction(_lock(name)) as transaction:
-            _require_version(transaction, name, challenger)
+            _require_version(transaction, name, versions.after)
             rows = transaction.query(
                 "SELECT sequence FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1",
                 (name,),
             )
             last = int(rows[0]["sequence"]) if rows else None
-            if last != expected:
+            if last != last_sequence:
                 raise ConflictError(f"the rollout of {name} went on meanwhile", hint=f"engine rollout show {name}")
-            draft = Draft(
-                model=name, alias=alias, action="rollout", from_version=champion, to_version=challenger, actor=actor,
-                reason=reason, run_id=run_id, evidence=evidence,
-            )  # fmt: skip
-            return self._write(transaction, draft)
+            return self._write(transaction, Draft.of(name, alias, "rollout", versions, why))
 
     def last_rollout(self, name: str) -> LedgerEntry | None:
         """Give the last row that a rollout of the model wrote."""

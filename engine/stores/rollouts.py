@@ -15,6 +15,7 @@ import msgspec
 from engine.errors import ConflictError, NotFoundError
 from engine.records import LedgerEntry, RolloutState
 from engine.spec.rollout import RolloutSpec
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 
 ALIVE = ("running", "paused", "held")
@@ -73,11 +74,9 @@ def begin(registry: Registry, start: Start) -> RolloutState:
     salt = spec.salt or f"{model}:{start.challenger}"
     content = {"status": "running", "step": 0, "spec": msgspec.to_builtins(spec), "salt": salt, "begins": True}
     replaced = f", instead of that of {model}:{before.challenger}" if before and before.status in ALIVE else ""
-    registry.record_rollout(
-        model, alias, champion=held.version, challenger=start.challenger, actor=start.actor, evidence=content,
-        run_id=start.run_id, reason=f"begin at {spec.steps[0].share:.2%}{replaced}",
-        expected=before.sequence if before else None,
-    )  # fmt: skip
+    why = Why(start.actor, f"begin at {spec.steps[0].share:.2%}{replaced}", start.run_id, content)
+    versions, last = Versions(held.version, start.challenger), before.sequence if before else None
+    registry.record_rollout(model, alias, versions, why, last_sequence=last)
     return require(registry, model)
 
 
@@ -87,10 +86,9 @@ def change(registry: Registry, state: RolloutState, decision: Decision) -> Rollo
         "status": decision.status, "step": state.step if decision.step is None else decision.step, "spec": state.spec,
         "salt": state.salt, "begins": False, "found": dict(decision.evidence),
     }  # fmt: skip
-    registry.record_rollout(
-        state.model, state.alias, champion=state.champion, challenger=state.challenger, actor=decision.actor,
-        reason=decision.reason, evidence=content, expected=state.sequence,
-    )  # fmt: skip
+    why = Why(decision.actor, decision.reason, evidence=content)
+    versions = Versions(state.champion, state.challenger)
+    registry.record_rollout(state.model, state.alias, versions, why, last_sequence=state.sequence)
     return require(registry, state.model)
 
 
@@ -98,10 +96,9 @@ def promote(registry: Registry, state: RolloutState, decision: Decision) -> Roll
     """Move the alias to the challenger, if the champion still holds it, and end the rollout."""
     held = registry.alias(state.model, state.alias)
     if held is None or held.version != state.challenger:
-        registry.move_alias(
-            state.model, state.alias, expected_version=state.champion, to_version=state.challenger, action="promote",
-            actor=decision.actor, reason=decision.reason, evidence={"rollout": dict(decision.evidence)},
-        )  # fmt: skip
+        why = Why(decision.actor, decision.reason, evidence={"rollout": dict(decision.evidence)})
+        versions = Versions(state.champion, state.challenger)
+        registry.move_alias(state.model, state.alias, versions, why, action="promote")
     return change(registry, state, replace(decision, status="promoted"))
 
 

@@ -23,6 +23,7 @@ from engine.serve.schema import Rows
 from engine.spec.rollout import RolloutSpec, RolloutStep
 from engine.stores import rollouts
 from engine.stores.database import open_database
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 from tests.serve.conftest import NOW, Rides, close, make_server
 
@@ -63,8 +64,8 @@ class World:
         held = self.registry.alias("rides", "champion")
         assert held is not None
         if held.version != 1:
-            self.registry.move_alias("rides", "champion", expected_version=held.version, to_version=1, action="promote",
-                                     actor="test", reason="start")  # fmt: skip
+            why = Why("test", "start")
+            self.registry.move_alias("rides", "champion", Versions(held.version, 1), why, action="promote")
         self.server = make_server(project, folder)
         self.folder = folder
         rollouts.begin(self.registry, rollouts.Start("rides", "champion", 2, declared, "test"))
@@ -198,7 +199,5 @@ def test_people_pause_resume_and_abort_and_a_stale_decision_loses(world: World) 
 
 @pytest.mark.parametrize("world", [spec(0.5)], indirect=True)
 def test_another_champion_ends_the_rollout(world: World) -> None:
-    world.registry.move_alias(
-        "rides", "champion", expected_version=1, to_version=2, action="promote", actor="t", reason="r"
-    )
+    world.registry.move_alias("rides", "champion", Versions(1, 2), Why("t", "r"), action="promote")
     assert world.judge().status == "aborted"

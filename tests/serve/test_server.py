@@ -24,6 +24,7 @@ from engine.online.opening import open_cells, register
 from engine.serve.package import open_served, read_plugins
 from engine.serve.prediction_log import read_answers
 from engine.stores.artefacts import LocalArtefactStore
+from engine.stores.ledger import Versions, Why
 from tests.serve.conftest import ENGINE, ROW, Rides
 
 CLIENTS = int(os.environ.get("PLUMBLINE_CLIENTS", "4"))
@@ -94,8 +95,8 @@ def test_a_new_champion_is_taken_over_without_a_failed_or_mixed_answer(filled: R
         for client in clients:
             client.start()
         for target, expected in ((2, 1), (1, 2)) * (SWAPS // 2):
-            filled.registry.move_alias("rides", "champion", expected_version=expected, to_version=target,
-                                       action="promote", actor="test", reason="swap")  # fmt: skip
+            why = Why("test", "swap")
+            filled.registry.move_alias("rides", "champion", Versions(expected, target), why, action="promote")
             wait_for(lambda target=target: models[-1] == {f"rides:{target}"} if models else False)
         stop.set()
         for client in clients:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from engine.errors import ConflictError, EngineError, NotFoundError, StoreError, UsageError
 from engine.records import ModelVersion
 from engine.stores.database import Database, open_database
-from engine.stores.ledger import GENESIS, Draft, append, find_breaks, last_known_good, replay
+from engine.stores.ledger import GENESIS, Draft, Versions, Why, append, find_breaks, last_known_good, replay
 from engine.stores.registry import Registry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+BAD = Why("ann", "bad")
 
 
 class SteppingClock:
@@ -55,10 +56,8 @@ def register(registry: Registry, number: int, name: str = "m") -> ModelVersion:
 
 def promote(registry: Registry, to: int, alias: str = "champion", **more: object) -> None:
     held = registry.alias("m", alias)
-    registry.move_alias(
-        "m", alias, expected_version=held.version if held else None, to_version=to, action="promote", actor="ann", reason="better",
-        run_id="7", evidence={"gates": ["pass", 0.1, None]},
-    )  # fmt: skip
+    why = Why("ann", "better", "7", {"gates": ["pass", 0.1, None]})
+    registry.move_alias("m", alias, Versions(held.version if held else None, to), why, action="promote")
 
 
 def held(registry: Registry) -> int | None:
@@ -111,21 +110,22 @@ def test_moving_an_alias(registry: Registry) -> None:
 def test_a_lost_swap_says_who_moved_it(registry: Registry) -> None:
     for number in (1, 2):
         register(registry, number)
-    move = {"to_version": 2, "action": "promote", "actor": "bob", "reason": "mine"}
+    why = Why("bob", "mine")
     with pytest.raises(ConflictError, match="expected at version 1, but nothing holds it"):
-        registry.move_alias("m", "champion", expected_version=1, **move)
+        registry.move_alias("m", "champion", Versions(1, 2), why, action="promote")
     promote(registry, 1)
     for expected in (None, 2, 99):
         with pytest.raises(
             ConflictError, match=r"version 1 holds it since 2026-.*: ann moved it \(promote: better, run 7\)"
         ):
-            registry.move_alias("m", "champion", expected_version=expected, **move)
+            registry.move_alias("m", "champion", Versions(expected, 2), why, action="promote")
     with pytest.raises(NotFoundError, match="m:9 is not registered"):
-        registry.move_alias("m", "champion", **{**move, "to_version": 9}, expected_version=1)
+        registry.move_alias("m", "champion", Versions(1, 9), why, action="promote")
     with pytest.raises(UsageError, match="'steal'"):
-        registry.move_alias("m", "champion", **{**move, "action": "steal"}, expected_version=1)
+        registry.move_alias("m", "champion", Versions(1, 2), why, action="steal")
+    odd = Why("bob", "mine", evidence={"x": object()})
     with pytest.raises(StoreError, match="cannot be written"):
-        registry.move_alias("m", "champion", **move, expected_version=1, evidence={"x": object()})
+        registry.move_alias("m", "champion", Versions(1, 2), odd, action="promote")
     assert held(registry) == 1
     assert registry.verify_ledger("m") == []
 
@@ -134,17 +134,17 @@ def test_rolling_back_again_and_again(registry: Registry) -> None:
     for number in (1, 2, 3, 4):
         register(registry, number)
     with pytest.raises(NotFoundError, match="nothing holds it"):
-        registry.rollback("m", "champion", actor="ann", reason="bad")
+        registry.rollback("m", "champion", BAD)
     for number in (1, 2, 3):
         promote(registry, number)
-    assert [registry.rollback("m", "champion", actor="ann", reason="bad").to_version for _ in range(2)] == [2, 1]
+    assert [registry.rollback("m", "champion", BAD).to_version for _ in range(2)] == [2, 1]
     with pytest.raises(NotFoundError, match="m:1 is the first that held it"):
-        registry.rollback("m", "champion", actor="ann", reason="bad")
+        registry.rollback("m", "champion", BAD)
     promote(registry, 4)
-    assert registry.rollback("m", "champion", actor="ann", reason="bad").to_version == 1
+    assert registry.rollback("m", "champion", BAD).to_version == 1
     promote(registry, 2)
     promote(registry, 1)
-    assert [registry.rollback("m", "champion", actor="ann", reason="bad").to_version for _ in range(2)] == [2, 1]
+    assert [registry.rollback("m", "champion", BAD).to_version for _ in range(2)] == [2, 1]
     assert registry.verify_ledger("m") == []
 
 
@@ -152,14 +152,12 @@ def test_a_rejection_is_written_down_and_moves_nothing(registry: Registry) -> No
     for number in (1, 2):
         register(registry, number)
     promote(registry, 1)
-    entry = registry.record_rejection(
-        "m", "champion", 2, actor="ann", reason="worse", run_id="8", evidence={"auc": 0.4}
-    )
+    entry = registry.record_rejection("m", "champion", 2, Why("ann", "worse", "8", {"auc": 0.4}))
     assert (entry.action, entry.from_version, entry.to_version) == ("reject", 1, 2)
     assert held(registry) == 1
     assert registry.verify_ledger("m") == []
     with pytest.raises(NotFoundError):
-        registry.record_rejection("m", "champion", 9, actor="ann", reason="worse")
+        registry.record_rejection("m", "champion", 9, Why("ann", "worse"))
 
 
 def test_what_was_in_production_then(registry: Registry, clock: SteppingClock) -> None:
@@ -168,7 +166,7 @@ def test_what_was_in_production_then(registry: Registry, clock: SteppingClock) -
         register(registry, number)
         promote(registry, number)
         moments.append((clock.moment, number))
-    registry.rollback("m", "champion", actor="ann", reason="bad")
+    registry.rollback("m", "champion", BAD)
     moments.append((clock.moment, 2))
     for moment, version in moments:
         found = registry.at("m", "champion", moment + timedelta(seconds=1))
@@ -275,7 +273,7 @@ def test_any_evidence_survives_the_database(
     database = open_database(str(tmp_path_factory.getbasetemp() / "evidence.db"))
     registry = Registry(database)
     register(registry, 1)
-    entry = registry.record_rejection("m", "champion", 1, actor="a", reason="é\u2028\n", evidence=evidence)
+    entry = registry.record_rejection("m", "champion", 1, Why("a", "é\u2028\n", evidence=evidence))
     assert registry.history("m")[-1] == entry
     assert json.loads(json.dumps(entry.evidence)) == json.loads(json.dumps(evidence))
     assert registry.verify_ledger("m") == []
@@ -287,6 +285,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from engine.errors import ConflictError
 from engine.stores.database import open_database
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 
 def race(me):
@@ -295,8 +294,8 @@ def race(me):
     for expected in (None, 1, 2):
         to = (expected or 0) + 1
         try:
-            registry.move_alias("m", "champion", expected_version=expected, to_version=to, action="promote",
-                                actor=f"racer {me}", reason="first")
+            why = Why(f"racer {me}", "first")
+            registry.move_alias("m", "champion", Versions(expected, to), why, action="promote")
             won.append(to)
         except ConflictError as error:
             assert ": racer " in str(error), error
@@ -334,14 +333,15 @@ def test_fifty_promotions_at_once_have_one_winner_each(
 REGISTRAR = """
 import sys
 from engine.stores.database import open_database
+from engine.stores.ledger import Versions, Why
 from engine.stores.registry import Registry
 database = open_database(sys.argv[1])
 registry, me = Registry(database), int(sys.argv[2])
 for number in range(100000):
     version = registry.register("m", f"{me:032x}{number:032x}", run_id="1", pipeline="p", metrics={}, verdict="promote")
     held = registry.alias("m", "champion")
-    registry.move_alias("m", "champion", expected_version=held.version if held else None, to_version=version.version,
-                        action="promote", actor="a", reason="r")
+    versions = Versions(held.version if held else None, version.version)
+    registry.move_alias("m", "champion", versions, Why("a", "r"), action="promote")
     print(version.version, flush=True)
 """
 
@@ -373,16 +373,16 @@ def test_two_rollbacks_at_once_go_back_once(
     real = registry.move_alias
 
     def overtaken(*arguments: object, **named: object) -> object:
-        other.rollback("m", "champion", actor="bob", reason="faster")
+        other.rollback("m", "champion", Why("bob", "faster"))
         return real(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(registry, "move_alias", overtaken)
     with pytest.raises(ConflictError, match="bob moved it"):
-        registry.rollback("m", "champion", actor="ann", reason="slower")
+        registry.rollback("m", "champion", Why("ann", "slower"))
     assert registry.aliases("m") == {"champion": 2}
     other._database.close()
 
 
 def test_errors_are_the_engines(registry: Registry) -> None:
     with pytest.raises(EngineError):
-        registry.move_alias("m", "", expected_version=None, to_version=1, action="promote", actor="a", reason="r")
+        registry.move_alias("m", "", Versions(None, 1), Why("a", "r"), action="promote")
