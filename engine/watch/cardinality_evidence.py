@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from engine.watch.counting import REGISTERS, bucket_of, estimate_distinct
+from engine.watch.distinct import REGISTERS, codes_of, estimate_distinct
 from engine.watch.frozen import FrozenColumn
 from engine.watch.profile import ColumnCounts, Profile
 from engine.watch.reference import Reference
@@ -78,7 +78,7 @@ def _rarefied(column: FrozenColumn, cells: np.ndarray) -> Callable[[float], floa
     """A value of share p is among n rows with probability 1 - exp(-n p); values of one bucket share it evenly."""
     count, total = len(column.values), max(float(cells.sum()), 1.0)
     rest = (
-        np.bincount([bucket_of(value, column.buckets) for value in column.known[count:]], minlength=column.buckets)
+        np.bincount(codes_of(column.known[count:]) % column.buckets, minlength=column.buckets)
         if column.buckets
         else np.zeros(0)
     )

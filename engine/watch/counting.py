@@ -1,19 +1,15 @@
-"""Counting a chunk on frozen bins, fast: a sort of each column of numbers, block by block, one grouping of each category.
+"""Counting numbers on frozen bins, fast: a sort of each column, block by block.
 
-Enters: values and a column's scale. Leaves: counts. Called by `profile`. Edges are looked up among the sorted values, not
+Enters: values and edges. Leaves: counts. Called by `profile` and `frozen`. Edges are looked up among the sorted values, not
 values among the edges: NumPy sorts with vector instructions, without the interpreter's lock, single precision in half the
 time of double, and a block fits into the processor's cache.
 """
 
 from __future__ import annotations
 
-import math
 import threading
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -22,7 +18,6 @@ from numpy.typing import NDArray
 _BLOCK = 50_000
 _LOWEST = float(np.finfo(np.float64).min)
 _TIES = 12  # edges that are compared with all values at most, before a sort of all bits is quicker
-REGISTERS = 1024
 
 
 class _Room(threading.local):
@@ -106,36 +101,3 @@ def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArra
     [1, 2, 1, 1]
     """
     return summarise(values, edges).counts
-
-
-@lru_cache(maxsize=1 << 17)
-def bucket_of(value: str, buckets: int) -> int:
-    """Give the bucket of a value: the same in every process and version."""
-    return zlib.crc32(value.encode("utf-8", "surrogatepass")) % buckets
-
-
-def sketch(values: Sequence[str]) -> NDArray[np.uint8]:
-    """Sketch distinct values in 1,024 registers that merge by their maximum (HyperLogLog, Flajolet et al. 2007)."""
-    registers = bytearray(REGISTERS)
-    for value in values:
-        index, rank = _register_of(value)
-        registers[index] = max(registers[index], rank)
-    return np.frombuffer(bytes(registers), dtype=np.uint8)
-
-
-@lru_cache(maxsize=1 << 17)
-def _register_of(value: str) -> tuple[int, int]:
-    word = int.from_bytes(blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-    return word & (REGISTERS - 1), 54 - (word >> 10).bit_length() + 1
-
-
-def estimate_distinct(registers: NDArray[Any]) -> float:
-    """Estimate how many distinct values were sketched; 3 % off, typically; small numbers by linear counting.
-
-    >>> round(estimate_distinct(sketch([str(i) for i in range(100)])) / 100, 1)
-    1.0
-    """
-    count = len(registers)
-    raw = 0.7213 / (1 + 1.079 / count) * count**2 / float(np.sum(2.0 ** -registers.astype(np.float64)))
-    empty = int((registers == 0).sum())
-    return count * math.log(count / empty) if raw <= 2.5 * count and empty else raw

@@ -17,16 +17,16 @@ import polars as pl
 
 from engine.profiling.columns import type_word
 from engine.threads import in_threads, one_ahead
-from engine.watch.counting import Summary, bucket_of, sketch, summarise
+from engine.watch.counting import Summary, summarise
+from engine.watch.distinct import codes_of, sketch
 from engine.watch.frozen import Chunk, FrozenColumn, FrozenTable, as_number, as_text, doubles_of, is_number
 from engine.watch.moments import ROWS, STREAMED, Moments, merge_moments, moments_of
 
-VERSION = 1
+VERSION = 2
 _T = TypeVar("_T")
 BATCH = 100_000
 NEW_VALUES = 50
 _MANY = 10_000  # rows from which threads are worth the handing over
-_SKETCHED = 20_000  # distinct values of one batch that are sketched at most
 
 
 class ColumnCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,8 +208,8 @@ def _count(values: pl.Series, column: FrozenColumn, kind: str, made: Summary | N
         return _count_numbers(values, summary, kind)
     if column.kind == "category":
         return _count_categories(values, column, kind)
-    distinct = as_text(values).drop_nulls().unique().head(_SKETCHED).to_list()
-    return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, registers=sketch(distinct).tobytes())
+    codes = codes_of(as_text(values).drop_nulls().unique().to_list())
+    return ColumnCounts(rows=len(values), nulls=values.null_count(), type=kind, registers=sketch(codes).tobytes())
 
 
 def _count_numbers(values: pl.Series, made: Summary, kind: str) -> ColumnCounts:
@@ -224,17 +224,25 @@ def _count_numbers(values: pl.Series, made: Summary, kind: str) -> ColumnCounts:
 
 
 def _count_categories(values: pl.Series, column: FrozenColumn, kind: str) -> ColumnCounts:
+    """Put values into cells. With buckets, unseen values are in one as well, as were all that are rare in the reference."""
     counted = count_values(values)
-    cells, unseen, new = cells_of(counted, column)
-    distinct = list(counted)[:_SKETCHED]
+    places, known = _places_of(column.values), _set_of(column.known)
+    texts, counts, codes = list(counted), np.array(list(counted.values()), dtype=np.int64), codes_of(list(counted))
+    place = np.array([places.get(text, -1) for text in texts], dtype=np.int64)
+    outside = place < 0
+    new = {texts[index]: int(counts[index]) for index in np.flatnonzero(outside) if texts[index] not in known}
+    if column.buckets:
+        place[outside] = len(column.values) + codes[outside] % column.buckets
+    cells = np.zeros(column.cells, dtype=np.int64)
+    np.add.at(cells, place[place >= 0], counts[place >= 0])
     return ColumnCounts(
         rows=len(values),
         nulls=values.null_count(),
-        cells=tuple(cells),
-        unseen=unseen,
+        cells=tuple(cells.tolist()),
+        unseen=sum(new.values()),
         new=tuple(sorted(new.items(), key=lambda item: (-item[1], item[0]))[:NEW_VALUES]),
         type=kind,
-        registers=sketch(distinct).tobytes(),
+        registers=sketch(codes).tobytes(),
     )
 
 
@@ -244,26 +252,6 @@ def count_values(values: pl.Series) -> dict[str, int]:
     counted = dict(zip(*(grouped[name].to_list() for name in ("value", "count")), strict=True))
     counted.pop(None, None)
     return counted
-
-
-def cells_of(counted: Mapping[str, int], column: FrozenColumn) -> tuple[list[int], int, dict[str, int]]:
-    """Put counted values into cells; gives the cells, the rows with unseen values, and those values with counts.
-
-    With buckets, unseen values are in one as well, as were all that are rare in the reference.
-    """
-    index, known = _places_of(column.values), _set_of(column.known)
-    cells = [0] * column.cells
-    new: dict[str, int] = {}
-    for value, count in counted.items():
-        place = index.get(value)
-        if place is not None:
-            cells[place] += count
-            continue
-        if value not in known:
-            new[value] = count
-        if column.buckets:
-            cells[len(column.values) + bucket_of(value, column.buckets)] += count
-    return cells, sum(new.values()), new
 
 
 @lru_cache(maxsize=1024)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.watch.compare import Rules, compare
-from engine.watch.counting import count_numbers, estimate_distinct, sketch, summarise
+from engine.watch.counting import count_numbers, summarise
 from engine.watch.distances import chi_squared
+from engine.watch.distinct import codes_of, estimate_distinct, sketch
 from engine.watch.profile import decode_profile, encode_profile, merge_profiles, profile_rows
 from engine.watch.reference import Reference, build_reference, decode_reference, encode_reference, split_evenly
 from engine.watch.sequential import find_trends
@@ -198,8 +199,13 @@ def test_chi_squared_is_that_of_scipy() -> None:
     )
 
 
-def test_distinct_values_are_estimated() -> None:
-    assert estimate_distinct(sketch([str(index) for index in range(20_000)])) == pytest.approx(20_000, rel=0.1)
+@pytest.mark.parametrize("count", [30, 1_000, 50_000])
+@pytest.mark.parametrize("form", ["{}", "user-{:09}", "{:020b}", "{}@example.com"])
+def test_distinct_values_are_estimated(form: str, count: int) -> None:
+    codes = codes_of([form.format(index) for index in range(count)])
+    assert estimate_distinct(sketch(codes)) == pytest.approx(count, rel=4 * 1.04 / 32)
+    halves = np.maximum(sketch(codes[: count // 2]), sketch(codes[count // 3 :]))
+    assert halves.tolist() == sketch(codes).tolist()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +223,19 @@ def test_a_changed_number_of_distinct_values(reference: Reference, chunk: pl.Dat
     entry = {item.column: item for item in found.columns}[column]
     assert entry.status == "alarm"
     assert "cardinality" in {part.name for part in entry.parts if part.tail < 0.001}
+
+
+@pytest.mark.parametrize("count", [5_000, 60_000])
+def test_identifiers_of_chunks_of_any_size_are_no_surprise(count: int) -> None:
+    def ids(first: int, size: int) -> pl.DataFrame:
+        return pl.DataFrame({"id": [f"u{index}" for index in range(first, first + size)]})
+
+    reference = build_reference([ids(5_000 * part, 5_000) for part in range(10)])
+    chunk = ids(1_000_000, count)
+    whole = profile_rows(chunk, reference.frozen)
+    assert not compare(reference, whole).alarms
+    parts = [profile_rows(part, reference.frozen) for part in (chunk[: count // 3], chunk[count // 3 :])]
+    assert merge_profiles(*parts).columns == whole.columns == profile_rows(chunk.lazy(), reference.frozen).columns
 
 
 def test_distinct_values_of_larger_chunks_are_no_surprise(reference: Reference) -> None:
