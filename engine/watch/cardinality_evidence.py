@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -76,15 +77,16 @@ def _growth(column: FrozenColumn, known: list[ColumnCounts]) -> Callable[[float]
 
 def _rarefied(column: FrozenColumn, cells: np.ndarray) -> Callable[[float], float]:
     """A value of share p is among n rows with probability 1 - exp(-n p); values of one bucket share it evenly."""
-    count, total = len(column.values), max(float(cells.sum()), 1.0)
-    rest = (
-        np.bincount(codes_of(column.known[count:]) % column.buckets, minlength=column.buckets)
-        if column.buckets
-        else np.zeros(0)
-    )
-    many = np.concatenate([np.ones(count), rest])
-    share = np.asarray(cells, dtype=np.float64) / total / np.maximum(many, 1)
+    many = _values_of_cells(column.known, len(column.values), column.buckets)
+    share = np.asarray(cells, dtype=np.float64) / max(float(cells.sum()), 1.0) / np.maximum(many, 1)
     return lambda rows: max(float((many * -np.expm1(-rows * share)).sum()), 1.0)
+
+
+@lru_cache(maxsize=128)
+def _values_of_cells(known: tuple[str, ...], single: int, buckets: int) -> np.ndarray:
+    """Give how many of the known values each cell has: the first `single` ones have one each."""
+    rest = np.bincount(codes_of(known[single:]) % buckets, minlength=buckets) if buckets else np.zeros(0)
+    return np.concatenate([np.ones(single), rest])
 
 
 def _distinct(registers: bytes) -> float:

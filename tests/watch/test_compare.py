@@ -182,6 +182,18 @@ def test_counting_among_sorted_values_is_looking_each_up(edges: list[float], mor
     assert count_numbers(values, edges).tolist() == np.bincount(places, minlength=len(edges) + 1).tolist()
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1.0, 1e300])
+@pytest.mark.parametrize("close", [3, 30])
+def test_values_that_round_to_an_edge_lie_where_they_are(close: int, scale: float) -> None:
+    rng = np.random.default_rng(close)
+    bounds = np.sort(rng.normal(size=40)) * scale
+    near = np.concatenate([np.nextafter(bounds[:close], way) for way in (-np.inf, np.inf)] + [bounds[:close]])
+    values = rng.permutation(np.concatenate([rng.normal(size=120_000) * scale, np.repeat(near, 50)]))
+    places = np.searchsorted(bounds, values, side="left")
+    places[values == bounds[0]] = 1
+    assert count_numbers(values, bounds.tolist()).tolist() == np.bincount(places, minlength=41).tolist()
+
+
 @pytest.mark.parametrize("edges", [(0.0, 2.0), (0.1, 2.1), (1e-50, 2.1), (-1e300, 2.1), ()])
 def test_what_is_not_finite_is_counted_apart(edges: tuple[float, ...]) -> None:
     values = np.array([np.nan, np.inf, -np.inf, 1.0, 3.0, 1e-49, 1e200, -1e301, -np.inf])
