@@ -124,7 +124,8 @@ def _freeze_numbers(name: str, kind: str, present: np.ndarray) -> FrozenColumn:
     if not len(present):
         return FrozenColumn(name=name, kind="number", type=kind)
     low, high = float(present.min()), float(present.max())
-    scale = float(present.std())
+    with np.errstate(over="ignore"):
+        scale = float(present.std())
     drawn = present if len(present) <= _SAMPLE else present[:: len(present) // _SAMPLE + 1]
     places = (np.array(SHARES) * (len(drawn) - 1)).astype(np.int64)
     inner = np.unique(np.sort(drawn)[places])  # numpy sorts quicker than it finds so many places
