@@ -20,7 +20,7 @@ from engine.watch.number_evidence import Cells, Evidence, Judged, alone, gather_
 from engine.watch.scores import count_score, plain_score
 
 COMPONENTS = ("mix", "category", "unseen", "new_value")
-_BY_ROWS = 0.9  # part of the level for single categories that goes to the largest difference of shares
+_BY_ROWS = 0.8  # part of the level for single categories that goes to the largest difference of shares
 _MIN_EXPECTED = 2.0  # rows that a chunk has in a category on average; rarer ones are judged together
 
 

@@ -30,9 +30,9 @@ from engine.watch.scores import adjust, combine
 Status: TypeAlias = Literal["ok", "alarm", "insufficient_data", "broken"]
 MIN_CHUNKS = 5
 WEIGHTS: Mapping[str, float] = {
-    "location": 0.60, "spread": 0.07, "skew": 0.05, "shape": 0.04, "spike": 0.03, "range": 0.03,
-    "mix": 0.10, "category": 0.50, "unseen": 0.12, "new_value": 0.12,
-    "nulls": 0.10, "not_finite": 0.03, "cardinality": 0.05,
+    "location": 0.70, "spread": 0.05, "skew": 0.05, "shape": 0.03, "spike": 0.02, "range": 0.03,
+    "mix": 0.12, "category": 0.48, "unseen": 0.12, "new_value": 0.12,
+    "nulls": 0.05, "not_finite": 0.02, "cardinality": 0.05,
 }  # fmt: skip
 """How a column's level is shared out among its components: most to what is likeliest and hardest to see, a moved mean. The others
 show at once when they are there, so a small part of the level costs them little (`benchmarks/monitor_power.py` tries it)."""
