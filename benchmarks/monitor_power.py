@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -203,10 +203,16 @@ def compare_one(seed: int, wobble: float, kinds: tuple[str, ...]) -> Found:
 def table(every: Found, references: int) -> None:
     """Print the shares found, how far ours is from the best other's, and the best three of the others."""
     null = every.pop(NOTHING)
+    together = {"numbers, any of these": CHANGES, "categories, any of these": MIXES}
+    every |= {
+        name: merged([every[part] for part in parts])
+        for name, parts in together.items()
+        if parts.keys() <= every.keys()
+    }
     draws = np.random.default_rng(0).integers(0, references, (SAMPLES, references))
     for name, found in every.items():
         sides = {
-            method.partition(":")[2]: [np.reshape(part, (references, -1)) for part in (null[method], values)]
+            method.partition(":")[2]: (by_reference(null[method], references), by_reference(values, references))
             for method, values in found.items()
         }
         for rate in RATES:
@@ -222,6 +228,18 @@ def table(every: Found, references: int) -> None:
             gap = f"{100 * (ours - others[0][0]):+5.1f} ± {100 * np.std(apart):.1f}"
             all_columns = "" if decided is None else f" (among all columns {decided:.1%})"
             print(f"  {name:<40} at {rate:5.1%}: ours {ours:6.1%}{all_columns}, {gap}   {told}", flush=True)
+
+
+def merged(scenarios: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Put the columns of several scenarios together, by reference."""
+    return {
+        method: np.stack([found[method] for found in scenarios], axis=-1).ravel().tolist() for method in scenarios[0]
+    }
+
+
+def by_reference(values: list[float], references: int) -> np.ndarray:
+    """Give columns in rows of one reference each."""
+    return np.reshape(values, (references, -1))
 
 
 def power_of(null: np.ndarray, changed: np.ndarray, rate: float) -> float:

@@ -60,8 +60,9 @@ def summarise(values: NDArray[np.float64], edges: Sequence[float]) -> Summary:
 
 def _upto(block: NDArray[np.float64], marks: NDArray[np.float64]) -> NDArray[np.int64]:
     """Count values up to each mark, those below the lowest edge and below infinity, and those that are not NaN. (M + 1,)."""
-    left, right = _places(_sorted(block, _room.wide), marks)
-    return np.concatenate([right[:1], left[1:2], right[2:-1], left[-1:], right[-1:]])
+    ordered = _sorted(block, _room.wide)
+    upto, below = np.searchsorted(ordered, marks, side="right"), np.searchsorted(ordered, marks[[1, -1]], side="left")
+    return np.concatenate([upto[:1], below[:1], upto[2:-1], below[1:], upto[-1:]])
 
 
 def _upto_rounded(
@@ -72,13 +73,16 @@ def _upto_rounded(
     Rounding keeps the order: a value lies where its rounding does, unless it is rounded to what an edge is. Such edges are
     compared with all values; None where they are too many for that, or something is rounded to infinity.
     """
-    left, right = _places(_sorted(block, _room.narrow), rounded)
-    tied = np.flatnonzero(left[1:-1] != right[1:-1]) + 1
-    if len(tied) > _TIES or right[0] or left[-1] != right[-1]:
-        return None
-    for place in tied:
-        right[place] = np.count_nonzero(block < marks[place] if place == 1 else block <= marks[place])
-    return np.append(right, right[-1])
+    ordered = _sorted(block, _room.narrow)
+    upto = np.searchsorted(ordered, rounded, side="right")
+    tied = ordered[upto - 1] == rounded
+    if tied.any():
+        places = np.flatnonzero(tied)
+        if len(places) > _TIES or tied[0] or tied[-1]:
+            return None
+        for place in places:
+            upto[place] = np.count_nonzero(block < marks[place] if place == 1 else block <= marks[place])
+    return np.append(upto, upto[-1])
 
 
 def _sorted(block: NDArray[np.float64], room: NDArray[Any]) -> NDArray[Any]:
@@ -87,11 +91,6 @@ def _sorted(block: NDArray[np.float64], room: NDArray[Any]) -> NDArray[Any]:
     np.copyto(ordered, block, casting="same_kind")
     ordered.sort()
     return ordered
-
-
-def _places(ordered: NDArray[Any], marks: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give where marks lie among sorted values of their own type: before their equals, and behind them."""
-    return np.searchsorted(ordered, marks, side="left"), np.searchsorted(ordered, marks, side="right")
 
 
 def count_numbers(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
