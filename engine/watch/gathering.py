@@ -37,15 +37,14 @@ def gather_numbers(reference: Reference, profile: Profile) -> Gathered[NumberCou
     """Gather the columns of numbers; the outermost cells stay outermost."""
     columns = [column for column in reference.frozen.numbers if _comparable(column, reference, profile)]
     width = max((column.cells for column in columns), default=3)
-
-    def padded(cells: Sequence[int], column: FrozenColumn) -> list[float]:
-        filled = [float(cell) for cell in cells] if cells else [0.0] * column.cells
-        return [*filled[:-1], *([0.0] * (width - column.cells)), filled[-1]]
-
-    known = [[padded(_of(chunk, column.name).cells, column) for chunk in reference.chunks] for column in columns]
-    now = [padded(profile.columns[column.name].cells, column) for column in columns]
-    shape = (len(columns), len(reference.chunks), width)
-    counts = NumberCounts(np.array(known).reshape(shape), np.array(now).reshape(len(columns), width))
+    chunks = [*reference.chunks, profile]
+    cells = np.zeros((len(columns), len(chunks), width))
+    for place, column in enumerate(columns):
+        for number, chunk in enumerate(chunks):
+            counted = _of(chunk, column.name).cells
+            if counted:
+                cells[place, number, : column.cells - 1], cells[place, number, -1] = counted[:-1], counted[-1]
+    counts = NumberCounts(cells[:, :-1], cells[:, -1])
     return Gathered(tuple(column.name for column in columns), counts)
 
 

@@ -116,7 +116,7 @@ def _prior(found: Dispersions, trend: Floats) -> tuple[Floats, Floats]:
     half = found.df / 2
     centred = np.log(np.maximum(found.own / trend, _SMALLEST)) - special.digamma(half) + np.log(half)
     known = np.where(found.informative, centred, np.nan)
-    expected = special.polygamma(1, half)
+    expected = special.zeta(2, half)
     with np.errstate(invalid="ignore", divide="ignore"):
         middle = _nan_median(known)[..., None]
         spread = 1.4826 * _nan_median(np.abs(known - middle))[..., None]
@@ -145,8 +145,8 @@ def _inverse_trigamma(value: Floats) -> Floats:
     """Solve trigamma(y) = value by Newton's method on its reciprocal, which is nearly linear (Smyth 2004, appendix)."""
     found = 0.5 + 1.0 / value
     for _ in range(8):
-        now = special.polygamma(1, found)
-        found = found + now * (1.0 - now / value) / special.polygamma(2, found)
+        now = special.zeta(2, found)  # trigamma; its derivative is -2 zeta(3, y)
+        found = found - now * (1.0 - now / value) / (2.0 * special.zeta(3, found))
     return np.asarray(found)
 
 
