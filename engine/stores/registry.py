@@ -173,21 +173,14 @@ class Registry:
         """
         with self._database.transaction(_lock(name)) as transaction:
             _require_version(transaction, name, versions.after)
-            rows = transaction.query(
-                "SELECT sequence FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1",
-                (name,),
-            )
-            last = int(rows[0]["sequence"]) if rows else None
-            if last != last_sequence:
+            last = _last_rollout(transaction, name)
+            if (last.sequence if last else None) != last_sequence:
                 raise ConflictError(f"the rollout of {name} went on meanwhile", hint=f"engine rollout show {name}")
             return self._write(transaction, Draft.of(name, alias, "rollout", versions, why))
 
     def last_rollout(self, name: str) -> LedgerEntry | None:
         """Give the last row that a rollout of the model wrote."""
-        rows = self._database.query(
-            "SELECT * FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1", (name,)
-        )
-        return _entry(rows[0]) if rows else None
+        return _last_rollout(self._database, name)
 
     def history(self, name: str) -> list[LedgerEntry]:
         """Give a model's ledger, oldest row first."""
@@ -255,6 +248,13 @@ def _holder(transaction: Transaction, name: str, alias: str) -> int | None:
 def _last_move(transaction: Transaction, name: str, alias: str) -> LedgerEntry | None:
     moves = "SELECT * FROM ledger WHERE model = ? AND alias = ? AND action IN ('promote', 'rollback')"
     rows = transaction.query(f"{moves} ORDER BY sequence DESC LIMIT 1", (name, alias))
+    return _entry(rows[0]) if rows else None
+
+
+def _last_rollout(ledger: Database | Transaction, name: str) -> LedgerEntry | None:
+    rows = ledger.query(
+        "SELECT * FROM ledger WHERE model = ? AND action = 'rollout' ORDER BY sequence DESC LIMIT 1", (name,)
+    )
     return _entry(rows[0]) if rows else None
 
 

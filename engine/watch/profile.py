@@ -185,7 +185,7 @@ def _summary_of(counted: pl.DataFrame, column: FrozenColumn) -> Summary:
 
 
 def _nothing(column: FrozenColumn) -> Summary:
-    return Summary(np.zeros(column.cells if len(column.edges) else 2, dtype=np.int64))
+    return Summary(np.zeros(column.cells, dtype=np.int64))
 
 
 def _guarded(values: pl.Series, column: FrozenColumn, made: Summary | None) -> ColumnCounts:
@@ -227,7 +227,8 @@ def _count_categories(values: pl.Series, column: FrozenColumn, kind: str) -> Col
     """Put values into cells. With buckets, unseen values are in one as well, as were all that are rare in the reference."""
     counted = count_values(values)
     places, known = _places_of(column.values), _set_of(column.known)
-    texts, counts, codes = list(counted), np.array(list(counted.values()), dtype=np.int64), codes_of(list(counted))
+    texts, counts = list(counted), np.array(list(counted.values()), dtype=np.int64)
+    codes = codes_of(texts)
     place = np.array([places.get(text, -1) for text in texts], dtype=np.int64)
     outside = place < 0
     new = {texts[index]: int(counts[index]) for index in np.flatnonzero(outside) if texts[index] not in known}

@@ -194,8 +194,13 @@ def test_values_that_round_to_an_edge_lie_where_they_are(close: int, scale: floa
     assert count_numbers(values, bounds.tolist()).tolist() == np.bincount(places, minlength=41).tolist()
 
 
+def test_what_is_not_finite_is_counted_apart() -> None:
+    found = summarise(np.array([np.nan, np.inf, -np.inf, 1.0, 3.0]), (0.0, 2.0))
+    assert (found.nans, found.infinite, found.counts.tolist()) == (1, 2, [0, 1, 1])
+
+
 @pytest.mark.parametrize("edges", [(0.0, 2.0), (0.1, 2.1), (1e-50, 2.1), (-1e300, 2.1), ()])
-def test_what_is_not_finite_is_counted_apart(edges: tuple[float, ...]) -> None:
+def test_what_is_far_or_not_finite_is_counted_whatever_the_edges(edges: tuple[float, ...]) -> None:
     values = np.array([np.nan, np.inf, -np.inf, 1.0, 3.0, 1e-49, 1e200, -1e301, -np.inf])
     found = summarise(values, edges)
     finite = values[np.isfinite(values)]
@@ -211,11 +216,11 @@ def test_chi_squared_is_that_of_scipy() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [30, 1_000, 50_000])
+@pytest.mark.parametrize("count", [30, 1_000, 20_000, 50_000])
 @pytest.mark.parametrize("form", ["{}", "user-{:09}", "{:020b}", "{}@example.com"])
 def test_distinct_values_are_estimated(form: str, count: int) -> None:
     codes = codes_of([form.format(index) for index in range(count)])
-    assert estimate_distinct(sketch(codes)) == pytest.approx(count, rel=4 * 1.04 / 32)
+    assert estimate_distinct(sketch(codes)) == pytest.approx(count, rel=0.1)
     halves = np.maximum(sketch(codes[: count // 2]), sketch(codes[count // 3 :]))
     assert halves.tolist() == sketch(codes).tolist()
 
