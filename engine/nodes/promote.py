@@ -24,7 +24,7 @@ from engine.records import ModelVersion, NodeResult
 from engine.spec.rollout import RolloutSpec
 from engine.stores import rollouts
 from engine.stores.ledger import Versions, Why
-from engine.stores.registry import Registry
+from engine.stores.registry import Candidate, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Prom
     }
     provenance = {"content": content, "verdict": verdict, "snapshots": snapshots, **promotion.provenance}
     package = assemble(promotion.store, content, provenance, node.settings["card"])
-    return promotion.registry.register(
-        name,
-        package,
+    candidate = Candidate(
+        name=name,
+        digest=package,
         run_id=promotion.run_id,
         pipeline=promotion.pipeline,
         metrics=dict(notes.get("metrics", {})),
@@ -131,8 +131,8 @@ def _register(node: PlanNode, results: Mapping[str, NodeResult], promotion: Prom
         model_digest=_digest(results, node, "model"),
         content_digest=content,
         compared_with=promotion.compared_with,
-        is_kept=lambda version: promotion.store.exists(version.digest),
     )
+    return promotion.registry.register(candidate, is_kept=lambda version: promotion.store.exists(version.digest))
 
 
 def assemble(store: ArtefactStore, content: str, provenance: Mapping[str, Json], card: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -37,6 +37,20 @@ _MODEL_COLUMNS = tuple(field.name for field in msgspec.structs.fields(ModelVersi
 Kind = TypeVar("Kind")
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A model package before it has its version; the fields are those of `ModelVersion`."""
+
+    name: str
+    digest: str
+    run_id: str
+    pipeline: str
+    metrics: Mapping[str, float | None]
+    verdict: str | None
+    model_digest: str | None = None
+    content_digest: str | None = None
+    compared_with: str | None = None
+
+
 class Registry:
     """The models of one state database. Safe for several processes and threads."""
 
@@ -44,44 +58,31 @@ class Registry:
         self._database = database
         self._clock = clock or SystemClock()
 
-    def register(  # noqa: PLR0913 - one argument a column of the record
-        self,
-        name: str,
-        digest: str,
-        *,
-        run_id: str,
-        pipeline: str,
-        metrics: Mapping[str, float | None],
-        verdict: str | None,
-        model_digest: str | None = None,
-        content_digest: str | None = None,
-        compared_with: str | None = None,
-        is_kept: Callable[[ModelVersion], bool] = lambda _: False,
+    def register(
+        self, candidate: Candidate, *, is_kept: Callable[[ModelVersion], bool] = lambda _: False
     ) -> ModelVersion:
         """Give a package the model's next version; the same digest again gives the version that it has.
 
         So does the same `content_digest`, of a version whose package `is_kept`: two runs at once register one model.
         """
-        fields = {"name": name, "digest": digest, "run_id": run_id, "pipeline": pipeline, "verdict": verdict}
-        digests = {"model_digest": model_digest, "content_digest": content_digest, "compared_with": compared_with}
+        name = candidate.name
         with self._database.transaction(_lock(name)) as transaction:
-            known = transaction.query("SELECT * FROM models WHERE name = ? AND digest = ?", (name, digest))
+            known = transaction.query("SELECT * FROM models WHERE name = ? AND digest = ?", (name, candidate.digest))
             if known:
                 return _version(known[0])
             alike = transaction.query(
-                "SELECT * FROM models WHERE name = ? AND content_digest = ? ORDER BY version", (name, content_digest)
+                "SELECT * FROM models WHERE name = ? AND content_digest = ? ORDER BY version",
+                (name, candidate.content_digest),
             )
             for version in map(_version, alike):
                 if is_kept(version):
                     return version
             last = transaction.query("SELECT MAX(version) AS version FROM models WHERE name = ?", (name,))[0]["version"]
-            made = _valid({
-                **fields, **digests, "version": (last or 0) + 1, "created_at": isoformat(self._clock.now()), "metrics": metrics
-            })  # fmt: skip
+            made = _numbered(candidate, (last or 0) + 1, isoformat(self._clock.now()))
             _insert(
                 transaction, "models", {**msgspec.to_builtins(made), "metrics": canonical_json(made.metrics).decode()}
             )
-            why = Why("engine", f"run {run_id}", run_id, msgspec.to_builtins(made))
+            why = Why("engine", f"run {made.run_id}", made.run_id, msgspec.to_builtins(made))
             self._write(transaction, Draft.of(name, "", "register", Versions(None, made.version), why))
         return made
 
@@ -287,12 +288,13 @@ def _moved_words(draft: Draft, held: int | None, move: LedgerEntry | None) -> st
     return f"@{draft.alias} of {draft.model} moved: it was expected at {expected}, but {found}{who}"
 
 
-def _valid(fields: Mapping[str, Any]) -> ModelVersion:
-    """Build a version from outside; NaN becomes null. Raises `UsageError` for a digest or verdict that is none."""
+def _numbered(candidate: Candidate, version: int, at: str) -> ModelVersion:
+    """Make a version of a candidate; NaN becomes null. Raises `UsageError` for a digest or verdict that is none."""
+    fields = {**msgspec.structs.asdict(candidate), "version": version, "created_at": at}
     try:
-        return msgspec.json.decode(msgspec.json.encode(dict(fields)), type=ModelVersion)
+        return msgspec.json.decode(msgspec.json.encode(fields), type=ModelVersion)
     except (TypeError, msgspec.MsgspecError) as error:
-        raise UsageError(f"this cannot be registered as a version of {fields['name']}: {error}") from error
+        raise UsageError(f"this cannot be registered as a version of {candidate.name}: {error}") from error
 
 
 def _version(row: Row) -> ModelVersion:

@@ -19,7 +19,7 @@ from engine.package_format import check_readable
 from engine.production import parse_span
 from engine.stores.artefacts import LocalArtefactStore
 from engine.stores.database import open_database
-from engine.stores.registry import Registry
+from engine.stores.registry import Candidate, Registry
 from tests.e2e.conftest import make_project
 
 
@@ -160,7 +160,11 @@ def test_an_older_format_and_a_flipped_bit_are_never_promoted(root: Path, capsys
     described = json.loads((staged / "package.json").read_bytes())
     (staged / "package.json").write_text(json.dumps({**described, "package_version": 0}))
     write_manifest(staged)
-    old = registry.register("rides", store.commit(staged), run_id="9", pipeline="rides", metrics={}, verdict="promote")
+    old = registry.register(
+        Candidate(
+            name="rides", digest=store.commit(staged), run_id="9", pipeline="rides", metrics={}, verdict="promote"
+        )
+    )
     code, _, err = engine(root, capsys, "promote", "rides", str(old.version), "--reason", "why not")
     assert (code, "has format 0" in err) == (8, True)
     assert engine(root, capsys, "verify", "rides")[0] == 8

@@ -16,7 +16,7 @@ from engine.errors import ConflictError, EngineError, NotFoundError, StoreError,
 from engine.records import ModelVersion
 from engine.stores.database import Database, open_database
 from engine.stores.ledger import GENESIS, Draft, Versions, Why, append, find_breaks, last_known_good, replay
-from engine.stores.registry import Registry
+from engine.stores.registry import Candidate, Registry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BAD = Why("ann", "bad")
@@ -48,10 +48,10 @@ def sha(number: int) -> str:
 
 
 def register(registry: Registry, number: int, name: str = "m") -> ModelVersion:
-    return registry.register(
-        name, sha(number), run_id=str(number), pipeline="p", metrics={"auc": 0.1 + 0.2, "odd": float("nan")}, verdict="promote",
-        model_digest=sha(number + 1000), content_digest=sha(number + 2000),
-    )  # fmt: skip
+    return registry.register(Candidate(
+        name=name, digest=sha(number), run_id=str(number), pipeline="p", metrics={"auc": 0.1 + 0.2, "odd": float("nan")},
+        verdict="promote", model_digest=sha(number + 1000), content_digest=sha(number + 2000),
+    ))  # fmt: skip
 
 
 def promote(registry: Registry, to: int, alias: str = "champion", **more: object) -> None:
@@ -82,7 +82,7 @@ def test_registering(registry: Registry) -> None:
     assert registry.verify_ledger("m") == registry.verify_ledger("other") == registry.verify_ledger("nobody") == []
     for digest, verdict in (("short", "promote"), (sha(3), "maybe")):
         with pytest.raises(UsageError):
-            registry.register("m", digest, run_id="1", pipeline="p", metrics={}, verdict=verdict)
+            registry.register(Candidate(name="m", digest=digest, run_id="1", pipeline="p", metrics={}, verdict=verdict))
 
 
 def test_moving_an_alias(registry: Registry) -> None:
@@ -334,11 +334,14 @@ REGISTRAR = """
 import sys
 from engine.stores.database import open_database
 from engine.stores.ledger import Versions, Why
-from engine.stores.registry import Registry
+from engine.stores.registry import Candidate, Registry
 database = open_database(sys.argv[1])
 registry, me = Registry(database), int(sys.argv[2])
 for number in range(100000):
-    version = registry.register("m", f"{me:032x}{number:032x}", run_id="1", pipeline="p", metrics={}, verdict="promote")
+    digest = f"{me:032x}{number:032x}"
+    version = registry.register(
+        Candidate(name="m", digest=digest, run_id="1", pipeline="p", metrics={}, verdict="promote")
+    )
     held = registry.alias("m", "champion")
     versions = Versions(held.version if held else None, version.version)
     registry.move_alias("m", "champion", versions, Why("a", "r"), action="promote")
